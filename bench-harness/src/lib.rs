@@ -1,0 +1,1 @@
+//! What is measured: runs workloads on engines and accounts for every byte

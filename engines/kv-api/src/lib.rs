@@ -1,0 +1,1 @@
+//! The contract: what every storage engine of the laboratory promises

@@ -1,0 +1,1 @@
+//! A copy-on-write B+tree behind a logical write-ahead log

@@ -1,0 +1,1 @@
+//! The ground both engines stand on: files, meter, clock, jobs, write-ahead log

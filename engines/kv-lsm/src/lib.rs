@@ -1,0 +1,1 @@
+//! A leveled log-structured merge tree

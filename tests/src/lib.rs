@@ -1,0 +1,1 @@
+//! Suites that hold every engine to the contract

@@ -1,0 +1,1 @@
+//! What is asked: deterministic operation streams and the workload file format
