@@ -1,1 +1,34 @@
-//! The ground both engines stand on: files, meter, clock, jobs, write-ahead log
+//! The ground both engines stand on: files, meter, clock, jobs, write-ahead log.
+//!
+//! Engines reach files, time, randomness and threads through this crate only. That gives three things at once:
+//! bytes are counted exactly and by cause where they leave the engine (`meter`), a simulated disk can cut the
+//! power at any call (`sim`), and with inline upkeep one seed is one schedule (`executor`).
+//!
+//! # Where to look
+//!
+//! | module | job |
+//! |---|---|
+//! | [`vfs`] | the file layer: two object-safe traits |
+//! | [`codec`], [`checksum`] | integers and a reader that cannot panic; the one checksum |
+//! | [`clock`], [`env`](mod@env) | time, randomness, and the bundle an engine is opened with |
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::print_stdout,
+        clippy::print_stderr
+    )
+)]
+
+pub mod aligned;
+pub mod checksum;
+pub mod clock;
+pub mod codec;
+pub mod env;
+pub mod vfs;
+
+pub use clock::Clock;
+pub use env::Env;
+pub use vfs::{Vfs, VfsFile};
