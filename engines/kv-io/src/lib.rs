@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`vfs`] | the file layer: two object-safe traits |
 //! | [`codec`], [`checksum`] | integers and a reader that cannot panic; the one checksum |
+//! | [`executor`], [`sync`] | background jobs and the one way to wait for them; locks that outlive a panic |
 //! | [`clock`], [`env`](mod@env) | time, randomness, and the bundle an engine is opened with |
 #![cfg_attr(
     not(test),
@@ -27,6 +28,8 @@ pub mod checksum;
 pub mod clock;
 pub mod codec;
 pub mod env;
+pub mod executor;
+pub mod sync;
 pub mod vfs;
 
 pub use clock::Clock;
