@@ -1,0 +1,143 @@
+//! Which record an operation touches: the distributions of the workload files, drawn in O(1).
+//!
+//! A thread owns the records `local * threads + thread` and draws among its own `local` numbers alone, so
+//! that its oracle stays exact however many threads run. `zipf` is split so that the threads together have
+//! the shape of one zipf over all records: rank `i` of thread `t` is rank `i * threads + t` of the whole.
+
+mod permutation;
+mod ycsb;
+mod zipf;
+
+pub use permutation::Permutation;
+pub use ycsb::{YcsbZipf, fnv1a_64};
+pub use zipf::Zipf;
+
+use crate::rng::{Draws, Stream};
+
+/// How records are chosen, as the key `dist` of a phase tells it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(tag = "kind", rename_all = "kebab-case"))]
+pub enum Dist {
+    /// Every record alike.
+    Uniform,
+    /// True zipf: the record of rank r (from 0) has weight (r + 1)^-theta over exactly the records there are
+    /// when the phase begins; a seeded bijection scatters the ranks over the records.
+    Zipf {
+        /// The skew, over 0. At 1 million records 0.99 gives the top 1 % of them 66 % of the requests.
+        theta: f64,
+    },
+    /// What YCSB calls zipfian: ranks over 10^10 items hashed into the records, so much flatter than zipf.
+    YcsbZipf,
+    /// The newest record minus a zipf(0.99) number: new records are hot, and age cools them.
+    Latest,
+    /// A share `ops` of the requests goes evenly to the first share `data` of the records.
+    Hotspot {
+        /// The share of the records that is hot, 0 to 1.
+        data: f64,
+        /// The share of the requests that goes there, 0 to 1.
+        ops: f64,
+    },
+    /// Record 0, 1, 2, and around again.
+    Sequential,
+    /// Each record once, in a seeded random order, then again in the same order.
+    Permutation,
+}
+
+impl Dist {
+    /// The word of the file format.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dist::Uniform => "uniform",
+            Dist::Zipf { .. } => "zipf",
+            Dist::YcsbZipf => "ycsb-zipf",
+            Dist::Latest => "latest",
+            Dist::Hotspot { .. } => "hotspot",
+            Dist::Sequential => "sequential",
+            Dist::Permutation => "permutation",
+        }
+    }
+}
+
+/// The theta of YCSB, used where a file gives none.
+pub const THETA_DEFAULT: f64 = 0.99;
+
+/// Draws local record numbers for one thread of one phase.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    shape: Shape,
+    thread: u64,
+    threads: u64,
+    // How many draws `sequential` and `permutation` have made.
+    position: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Shape {
+    Uniform,
+    Zipf { zipf: Zipf, scatter: Permutation },
+    YcsbZipf { zipf: YcsbZipf, population: u64 },
+    Latest { zipf: Zipf },
+    Hotspot { data: f64, ops: f64 },
+    Sequential,
+    Permutation { order: Permutation },
+}
+
+impl Sampler {
+    /// A sampler for thread `thread` of `threads`, over the `population` local records it owns when the phase
+    /// begins. The hot records depend on `seed` alone, so they stay the same from phase to phase.
+    pub fn new(dist: Dist, seed: u64, thread: u32, threads: u32, population: u64) -> Sampler {
+        let (thread, threads) = (u64::from(thread), u64::from(threads.max(1)));
+        let population = population.max(1);
+        let scatter_seed = Stream::new(seed, thread).draws(0).bits();
+        let offset = (thread + 1) as f64 / threads as f64;
+        let shape = match dist {
+            Dist::Uniform => Shape::Uniform,
+            Dist::Zipf { theta } => Shape::Zipf {
+                zipf: Zipf::new(population, theta, offset),
+                scatter: Permutation::new(population, scatter_seed),
+            },
+            Dist::YcsbZipf => Shape::YcsbZipf { zipf: YcsbZipf::new(), population },
+            Dist::Latest => Shape::Latest { zipf: Zipf::new(population, THETA_DEFAULT, offset) },
+            Dist::Hotspot { data, ops } => Shape::Hotspot { data, ops },
+            Dist::Sequential => Shape::Sequential,
+            Dist::Permutation => Shape::Permutation { order: Permutation::new(population, scatter_seed) },
+        };
+        Sampler { shape, thread, threads, position: 0 }
+    }
+
+    /// A local record number below `population`, the number of records the thread owns now (at least 1).
+    /// `uniform`, `latest`, `hotspot` and `sequential` follow its growth; the others stay with the records
+    /// there were when the phase began, as a new bijection would move every hot record.
+    #[inline]
+    pub fn draw(&mut self, draws: &mut Draws, population: u64) -> u64 {
+        match &mut self.shape {
+            Shape::Uniform => draws.below(population),
+            Shape::Zipf { zipf, scatter } => scatter.apply(zipf.rank(draws)),
+            Shape::YcsbZipf { zipf, population } => zipf.own(draws, *population, self.thread, self.threads),
+            Shape::Latest { zipf } => {
+                zipf.resize(population);
+                population - 1 - zipf.rank(draws)
+            }
+            Shape::Hotspot { data, ops } => {
+                let hot = ((*data * population as f64).ceil() as u64).clamp(1, population);
+                if draws.unit() < *ops || hot == population {
+                    draws.below(hot)
+                } else {
+                    hot + draws.below(population - hot)
+                }
+            }
+            Shape::Sequential => {
+                self.position += 1;
+                (self.position - 1) % population
+            }
+            Shape::Permutation { order } => {
+                self.position += 1;
+                order.apply((self.position - 1) % order.len())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

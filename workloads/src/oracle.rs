@@ -1,0 +1,220 @@
+//! What the data must be now: one `u32` per record ever written, kept per thread, so that every read can be
+//! checked while threads run and the whole content can be compared at the end.
+//!
+//! Thread `t` of `n` owns the records with `record % n == t`; only it reads and writes them. Memory: 4 bytes per
+//! record owned, so 4 MB for a million.
+
+use crate::keys::{Key, KeyKind};
+use crate::op::Op;
+use crate::rng::mix64;
+use crate::spec::DataSpec;
+use crate::values::{Mismatch, Values, key_hash};
+
+/// Set in a slot whose record was deleted; the version below it is kept, so that none is ever used twice.
+const DELETED: u32 = 1 << 31;
+/// The content of a slot whose record was never written.
+const NEVER: u32 = 0;
+
+/// How many records of `total` belong to `thread` of `threads`; also how a count of operations is shared out.
+///
+/// ```
+/// assert_eq!(workloads::oracle::share(10, 0, 4) + workloads::oracle::share(10, 3, 4), 3 + 2);
+/// ```
+pub const fn share(total: u64, thread: u32, threads: u32) -> u64 {
+    total / threads as u64 + if (thread as u64) < total % threads as u64 { 1 } else { 0 }
+}
+
+/// The expected state of the records of one thread.
+#[derive(Clone, Debug)]
+pub struct Oracle {
+    key: KeyKind,
+    values: Values,
+    thread: u32,
+    threads: u32,
+    slots: Vec<u32>,
+    live: u64,
+}
+
+impl Oracle {
+    /// An oracle of an empty store for `thread` of `threads` (0 counts as 1).
+    pub fn new(data: &DataSpec, thread: u32, threads: u32) -> Oracle {
+        let threads = threads.max(1);
+        Oracle {
+            key: data.key.kind,
+            values: data.values(),
+            thread: thread % threads,
+            threads,
+            slots: Vec::new(),
+            live: 0,
+        }
+    }
+
+    /// The thread and the number of threads.
+    pub fn part(&self) -> (u32, u32) {
+        (self.thread, self.threads)
+    }
+
+    /// The kind of the keys.
+    pub fn key_kind(&self) -> KeyKind {
+        self.key
+    }
+
+    /// The maker of the values.
+    pub fn values(&self) -> Values {
+        self.values
+    }
+
+    /// Whether `record` belongs to this thread.
+    #[inline]
+    pub fn owns(&self, record: u64) -> bool {
+        record % u64::from(self.threads) == u64::from(self.thread)
+    }
+
+    /// The number of local record numbers in use: the highest ever written plus one.
+    #[inline]
+    pub fn population(&self) -> u64 {
+        self.slots.len() as u64
+    }
+
+    /// The record with the local number `local`.
+    #[inline]
+    pub fn record(&self, local: u64) -> u64 {
+        local * u64::from(self.threads) + u64::from(self.thread)
+    }
+
+    #[inline]
+    fn slot(&self, record: u64) -> u32 {
+        let local = record / u64::from(self.threads);
+        if self.owns(record) { self.slots.get(local as usize).copied().unwrap_or(NEVER) } else { NEVER }
+    }
+
+    /// The version that must be found now, `None` where nothing must be found. For records of other threads,
+    /// of which nothing is known, also `None`: ask [`Oracle::owns`].
+    #[inline]
+    pub fn version(&self, record: u64) -> Option<u32> {
+        let slot = self.slot(record);
+        (slot != NEVER && slot & DELETED == 0).then_some(slot)
+    }
+
+    /// The version that the next write of `record` must carry: from 1 up, counting on over deletes.
+    #[inline]
+    pub fn next_version(&self, record: u64) -> u32 {
+        // After 2^31 - 1 versions of one record they begin again.
+        ((self.slot(record) & !DELETED) % (DELETED - 1)) + 1
+    }
+
+    /// Takes note that `op` took effect. In a batch, call it for each operation as it is put into the batch,
+    /// before the next is drawn; if the batch then fails, the oracle no longer describes the store.
+    #[inline]
+    pub fn acknowledge(&mut self, op: Op) {
+        match op {
+            Op::Get { .. } | Op::GetAbsent { .. } | Op::Scan { .. } => {}
+            Op::Put { record, version }
+            | Op::Update { record, version }
+            | Op::Insert { record, version }
+            | Op::Rmw { record, version } => self.set(record, version),
+            Op::Delete { record, version } => self.set(record, version | DELETED),
+        }
+    }
+
+    #[inline]
+    fn set(&mut self, record: u64, slot: u32) {
+        debug_assert!(self.owns(record), "a thread writes only its own records");
+        let local = (record / u64::from(self.threads)) as usize;
+        if local >= self.slots.len() {
+            self.slots.resize(local + 1, NEVER);
+        }
+        let is_live = |slot: u32| slot != NEVER && slot & DELETED == 0;
+        self.live += u64::from(is_live(slot));
+        self.live -= u64::from(is_live(self.slots[local]));
+        self.slots[local] = slot;
+    }
+
+    /// The number of records that exist now.
+    pub fn live_count(&self) -> u64 {
+        self.live
+    }
+
+    /// Key and value bytes of the records that exist now.
+    pub fn live_bytes(&self) -> u64 {
+        self.live * (self.key.len_bytes() + self.values.size()) as u64
+    }
+
+    /// The records that exist now with their versions, in record order.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, u32)> {
+        let live = |(local, &slot): (usize, &u32)| {
+            (slot != NEVER && slot & DELETED == 0).then(|| (self.record(local as u64), slot))
+        };
+        self.slots.iter().enumerate().filter_map(live)
+    }
+
+    /// The key an operation is about.
+    #[inline]
+    pub fn key(&self, op: Op) -> Key {
+        match op {
+            Op::GetAbsent { record } => self.key.absent(record),
+            _ => self.key.encode(op.record()),
+        }
+    }
+
+    /// Checks what a get of `record` found.
+    pub fn check_get(&self, record: u64, found: Option<&[u8]>) -> Result<(), Mismatch> {
+        match (self.version(record), found) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => Err(Mismatch::Unexpected),
+            (Some(expected), None) => Err(Mismatch::Missing { expected }),
+            (Some(expected), Some(value)) => {
+                self.values.check_version(&self.key.encode(record), expected, value)
+            }
+        }
+    }
+
+    /// Checks one entry of a scan and tells its version. Entries of other threads are checked as far as their
+    /// own bytes tell: the value must be whole and belong to its key.
+    pub fn check_entry(&self, key: &[u8], value: &[u8]) -> Result<u32, Mismatch> {
+        let id = self.key.decode(key).filter(|id| !id.absent).ok_or(Mismatch::Unexpected)?;
+        if !self.owns(id.record) {
+            return self.values.check(key, value);
+        }
+        let expected = self.version(id.record).ok_or(Mismatch::Unexpected)?;
+        self.values.check_version(key, expected, value)?;
+        Ok(expected)
+    }
+
+    /// The digest that a full scan must have. Costs one key and two hashes per record.
+    pub fn content(&self) -> ContentDigest {
+        let mut digest = ContentDigest::default();
+        for (record, version) in self.iter() {
+            digest.add(&self.key.encode(record), self.values.size(), version);
+        }
+        digest
+    }
+}
+
+/// The content of a store in three words that do not depend on order: parts can be merged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct ContentDigest {
+    /// The number of entries.
+    pub entries: u64,
+    /// Their key and value bytes.
+    pub bytes: u64,
+    /// The XOR over all entries of a hash of key and version.
+    pub xor: u64,
+}
+
+impl ContentDigest {
+    /// Adds one entry.
+    pub fn add(&mut self, key: &[u8], value_bytes: usize, version: u32) {
+        self.entries += 1;
+        self.bytes += (key.len() + value_bytes) as u64;
+        self.xor ^= mix64(key_hash(key) ^ mix64(!u64::from(version)));
+    }
+
+    /// Adds the entries of another part, such as another thread's.
+    pub fn merge(&mut self, other: ContentDigest) {
+        self.entries += other.entries;
+        self.bytes += other.bytes;
+        self.xor ^= other.xor;
+    }
+}

@@ -1,0 +1,88 @@
+//! One workload in three more sizes: smoke for a test, lab for a coffee, full for a night.
+
+use crate::spec::{Amount, Spec};
+
+const MIB: u64 = 1 << 20;
+const SMOKE_DIVISOR: f64 = 50.0;
+const SMOKE_BUDGET_MIN: u64 = MIB;
+const LAB: Size = Size { memory_budget: 32 * MIB, data_bytes: 320 * MIB, seconds_factor: 6.0 };
+const FULL: Size = Size { memory_budget: 256 * MIB, data_bytes: 2_560 * MIB, seconds_factor: 60.0 };
+
+struct Size {
+    memory_budget: u64,
+    data_bytes: u64,
+    seconds_factor: f64,
+}
+
+/// How large to run a workload; none means as the file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+pub enum Scale {
+    /// A fiftieth of records, operations and memory (1 MiB at least), a tenth of the time: under 20 seconds.
+    Smoke,
+    /// 320 MiB of data under a 32 MiB budget: 5 to 15 minutes.
+    Lab,
+    /// 2560 MiB of data under a 256 MiB budget: hours.
+    Full,
+}
+
+impl std::str::FromStr for Scale {
+    type Err = String;
+
+    /// Reads `smoke`, `lab` or `full`.
+    fn from_str(word: &str) -> Result<Scale, String> {
+        match word {
+            "smoke" => Ok(Scale::Smoke),
+            "lab" => Ok(Scale::Lab),
+            "full" => Ok(Scale::Full),
+            _ => Err(format!("unknown scale \"{word}\"; known: smoke, lab, full")),
+        }
+    }
+}
+
+impl Spec {
+    /// The workload at another size. Operations and bytes grow as the records do; relative amounts follow by
+    /// themselves.
+    ///
+    /// ```
+    /// use workloads::{Scale, ready};
+    /// let spec = ready::find("read-heavy").unwrap();
+    /// assert_eq!(spec.records(), 1_000_000);
+    /// assert_eq!(spec.scaled(Scale::Smoke).records(), 20_000);
+    /// ```
+    pub fn scaled(&self, scale: Scale) -> Spec {
+        let mut spec = self.clone();
+        let (factor, seconds_factor) = match scale {
+            Scale::Smoke => {
+                let budget = (self.run.memory_budget as f64 / SMOKE_DIVISOR) as u64;
+                spec.run.memory_budget = budget.max(SMOKE_BUDGET_MIN).min(self.run.memory_budget);
+                spec.data.records = times(self.data.records, 1.0 / SMOKE_DIVISOR);
+                (1.0 / SMOKE_DIVISOR, 0.1)
+            }
+            Scale::Lab => spec.resize(self, &LAB),
+            Scale::Full => spec.resize(self, &FULL),
+        };
+        for phase in &mut spec.phases {
+            phase.until.records = phase.until.records.map(|amount| times(amount, factor));
+            phase.until.ops = phase.until.ops.map(|amount| times(amount, factor));
+            phase.until.user_bytes = phase.until.user_bytes.map(|amount| times(amount, factor));
+            phase.until.s = phase.until.s.map(|s| s * seconds_factor);
+        }
+        spec
+    }
+
+    fn resize(&mut self, from: &Spec, size: &Size) -> (f64, f64) {
+        self.run.memory_budget = size.memory_budget;
+        let records = (size.data_bytes / self.data.entry_bytes()).max(1);
+        self.data.records = Amount::Count(records);
+        (records as f64 / from.records() as f64, size.seconds_factor)
+    }
+}
+
+fn times(amount: Amount, factor: f64) -> Amount {
+    match amount {
+        Amount::Count(count) => Amount::Count(((count as f64 * factor).round() as u64).max(1)),
+        relative @ Amount::Times { .. } => relative,
+    }
+}

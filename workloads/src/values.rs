@@ -1,0 +1,293 @@
+//! Value bytes as a pure function of (key, version, size, compressibility), so that every read can be checked
+//! without keeping what was written.
+//!
+//! ```text
+//! | version: u32 LE | seal: u32 LE | key hash: u64 LE | body ...            |
+//! 0                 4              8                  16                 size
+//! ```
+//!
+//! The seal mixes key, version and size. The body is cut in groups of 128 bytes; of each group the first part
+//! is random, seeded by key and version, and the last `compressibility` of it is zero. A size under 16 keeps
+//! the first bytes of the header; under 8 bytes a value can be compared with an expected version but no
+//! longer tells its own.
+
+use crate::rng::mix64;
+
+/// The size of the header, in bytes.
+pub const HEADER_LEN: usize = 16;
+/// The smallest value that tells its own version, in bytes.
+pub const SELF_DESCRIBING_LEN: usize = 8;
+const WORDS_PER_GROUP: usize = 16;
+const _: () = assert!(SELF_DESCRIBING_LEN <= HEADER_LEN && WORDS_PER_GROUP * 8 == 128);
+
+/// How a value differs from what its key and version promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mismatch {
+    /// The value is too short to tell its version.
+    TooShort {
+        /// Its length, in bytes.
+        len: usize,
+    },
+    /// The value has another length than the workload gives to values.
+    Length {
+        /// Its length, in bytes.
+        found: usize,
+        /// The length asked for, in bytes.
+        expected: usize,
+    },
+    /// The header belongs to another key or is damaged.
+    Header,
+    /// The header is right and a byte behind it is not.
+    Body {
+        /// The offset of the first wrong 8-byte word, in bytes.
+        offset: usize,
+    },
+    /// The value is whole, but another version than the one last acknowledged.
+    Version {
+        /// The version found.
+        found: u32,
+        /// The version asked for.
+        expected: u32,
+    },
+    /// The key is there and must not be: deleted, never written, or no key of this workload.
+    Unexpected,
+    /// The key must be there and is not.
+    Missing {
+        /// The version asked for.
+        expected: u32,
+    },
+}
+
+impl std::fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Mismatch::TooShort { len } => write!(f, "the value has {len} bytes, too few to tell its version"),
+            Mismatch::Length { found, expected } => {
+                write!(f, "the value has {found} bytes, expected {expected}")
+            }
+            Mismatch::Header => write!(f, "the value's header is damaged or belongs to another key"),
+            Mismatch::Body { offset } => write!(f, "the value is damaged in the 8 bytes from byte {offset}"),
+            Mismatch::Version { found, expected } => {
+                write!(f, "the value has version {found}, expected version {expected}")
+            }
+            Mismatch::Unexpected => write!(f, "the key is there and must not be"),
+            Mismatch::Missing { expected } => write!(f, "the key is missing, expected version {expected}"),
+        }
+    }
+}
+
+impl std::error::Error for Mismatch {}
+
+/// Makes and checks the values of one workload.
+///
+/// ```
+/// let values = workloads::values::Values::new(100, 0.0);
+/// let mut value = Vec::new();
+/// values.fill(b"key", 3, &mut value);
+/// assert_eq!(values.check(b"key", &value), Ok(3));
+/// value[50] ^= 1;
+/// assert!(values.check(b"key", &value).is_err());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Values {
+    size: usize,
+    random_words: usize,
+}
+
+impl Values {
+    /// Values of `size` bytes of which the share `compressibility` (0 to 1) is zeros.
+    pub fn new(size: u32, compressibility: f64) -> Values {
+        let random = (1.0 - compressibility.clamp(0.0, 1.0)) * WORDS_PER_GROUP as f64;
+        Values { size: size as usize, random_words: random.round() as usize }
+    }
+
+    /// The length of every value, in bytes.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Replaces the content of `out` by the value of `version` of `key`. Runs at about the speed of memory.
+    pub fn fill(&self, key: &[u8], version: u32, out: &mut Vec<u8>) {
+        let hash = key_hash(key);
+        out.clear();
+        let header = header(hash, version, self.size);
+        out.extend_from_slice(&header[..self.size.min(HEADER_LEN)]);
+        if self.size > HEADER_LEN {
+            let mut body = Body::new(hash, version, self.random_words);
+            let words = (self.size - HEADER_LEN).div_ceil(8);
+            out.reserve(words * 8);
+            for _ in 0..words {
+                out.extend_from_slice(&body.word().to_le_bytes());
+            }
+            out.truncate(self.size);
+        }
+    }
+
+    /// Checks every byte of a value and tells its version.
+    pub fn check(&self, key: &[u8], value: &[u8]) -> Result<u32, Mismatch> {
+        if value.len() != self.size {
+            return Err(Mismatch::Length { found: value.len(), expected: self.size });
+        }
+        let Some((version, _)) = value.split_first_chunk::<4>().filter(|_| self.size >= SELF_DESCRIBING_LEN)
+        else {
+            return Err(Mismatch::TooShort { len: value.len() });
+        };
+        let version = u32::from_le_bytes(*version);
+        self.compare(key, version, value)?;
+        Ok(version)
+    }
+
+    /// Checks every byte of a value that must have `version`. Works for every size, though fewer than 8 bytes
+    /// leave fewer bits to tell two versions apart.
+    pub fn check_version(&self, key: &[u8], version: u32, value: &[u8]) -> Result<(), Mismatch> {
+        if value.len() >= SELF_DESCRIBING_LEN {
+            return match self.check(key, value)? {
+                found if found == version => Ok(()),
+                found => Err(Mismatch::Version { found, expected: version }),
+            };
+        }
+        if value.len() != self.size {
+            return Err(Mismatch::Length { found: value.len(), expected: self.size });
+        }
+        self.compare(key, version, value)
+    }
+
+    fn compare(&self, key: &[u8], version: u32, value: &[u8]) -> Result<(), Mismatch> {
+        let hash = key_hash(key);
+        let header = header(hash, version, value.len());
+        let (found, rest) = value.split_at(value.len().min(HEADER_LEN));
+        if found != &header[..found.len()] {
+            return Err(Mismatch::Header);
+        }
+        let mut body = Body::new(hash, version, self.random_words);
+        for (i, found) in rest.chunks(8).enumerate() {
+            if found != &body.word().to_le_bytes()[..found.len()] {
+                return Err(Mismatch::Body { offset: HEADER_LEN + 8 * i });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A 64-bit hash of key bytes, the same on every machine.
+#[inline]
+pub fn key_hash(key: &[u8]) -> u64 {
+    let (chunks, rest) = key.as_chunks::<8>();
+    let mut hash = 0x5851_F42D_4C95_7F2D ^ key.len() as u64;
+    for chunk in chunks {
+        hash = mix64(hash ^ u64::from_le_bytes(*chunk));
+    }
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    mix64(hash ^ u64::from_le_bytes(last))
+}
+
+fn header(hash: u64, version: u32, len: usize) -> [u8; HEADER_LEN] {
+    let seal = mix64(hash ^ mix64(u64::from(version) << 32 | len as u64 & 0xFFFF_FFFF)) >> 32;
+    let mut header = [0; HEADER_LEN];
+    header[..4].copy_from_slice(&version.to_le_bytes());
+    header[4..8].copy_from_slice(&(seal as u32).to_le_bytes());
+    header[8..].copy_from_slice(&hash.to_le_bytes());
+    header
+}
+
+/// The words of a value behind its header: xorshift64 (Marsaglia, "Xorshift RNGs", 2003) and zeros.
+struct Body {
+    state: u64,
+    random_words: usize,
+    position: usize,
+}
+
+impl Body {
+    #[inline]
+    fn new(hash: u64, version: u32, random_words: usize) -> Body {
+        // An odd state is never zero, the one state that xorshift cannot leave.
+        Body { state: mix64(hash ^ u64::from(version)) | 1, random_words, position: 0 }
+    }
+
+    #[inline]
+    fn word(&mut self) -> u64 {
+        let position = self.position % WORDS_PER_GROUP;
+        self.position += 1;
+        if position >= self.random_words {
+            return 0;
+        }
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn made(values: Values, key: &[u8], version: u32) -> Vec<u8> {
+        let mut value = vec![0xAA; 3];
+        values.fill(key, version, &mut value);
+        value
+    }
+
+    #[test]
+    fn golden_value() {
+        let value = made(Values::new(28, 0.0), b"key", 3);
+        let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "0300000033b9b6362d6746bcecdd59df2d3320cc6504672b0b18c739");
+    }
+
+    #[test]
+    fn compressibility_is_the_share_of_zeros() {
+        for share in [0.0, 0.25, 0.5, 1.0] {
+            let value = made(Values::new(HEADER_LEN as u32 + 12_800, share), b"k", 1);
+            let zeros = value[HEADER_LEN..].chunks(8).filter(|word| *word == [0; 8]).count();
+            assert_eq!(zeros as f64 / 1_600.0, share);
+        }
+    }
+
+    #[test]
+    fn short_values_check_what_they_can() {
+        for size in 0..HEADER_LEN as u32 {
+            let values = Values::new(size, 0.0);
+            let value = made(values, b"k", 9);
+            assert_eq!(value.len(), size as usize);
+            assert_eq!(values.check_version(b"k", 9, &value), Ok(()));
+            let told = values.check(b"k", &value);
+            if size < 8 {
+                assert_eq!(told, Err(Mismatch::TooShort { len: size as usize }));
+            } else {
+                assert_eq!(told, Ok(9));
+                assert_eq!(values.check(b"other", &value), Err(Mismatch::Header));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_flipped_bit_wrong_key_or_wrong_version_is_found(
+            key in prop::collection::vec(any::<u8>(), 0..40),
+            other in prop::collection::vec(any::<u8>(), 0..40),
+            version: u32,
+            size in 8u32..700,
+            share in 0.0f64..=1.0,
+            at: prop::sample::Index,
+            bit in 0u8..8,
+        ) {
+            let values = Values::new(size, share);
+            let mut value = made(values, &key, version);
+            prop_assert_eq!(values.check(&key, &value), Ok(version));
+            prop_assert_eq!(
+                values.check_version(&key, version ^ 1, &value),
+                Err(Mismatch::Version { found: version, expected: version ^ 1 })
+            );
+            if key != other {
+                prop_assert!(values.check(&other, &value).is_err());
+            }
+            value[at.index(size as usize)] ^= 1 << bit;
+            prop_assert!(values.check(&key, &value).is_err());
+            value.pop();
+            prop_assert!(values.check(&key, &value).is_err());
+        }
+    }
+}
