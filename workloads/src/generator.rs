@@ -120,6 +120,18 @@ impl OpStream {
         Some(op)
     }
 
+    /// Draws and acknowledges until `ops` operations were drawn in all: brings `oracle` to where a run stood
+    /// that acknowledged so many in this phase. Returns how many were drawn, fewer where the phase has fewer.
+    ///
+    /// A phase that a time cap ended must be replayed with its own count before the next one is.
+    pub fn replay(&mut self, oracle: &mut Oracle, ops: u64) -> u64 {
+        while self.index < ops {
+            let Some(op) = self.next(oracle) else { break };
+            oracle.acknowledge(op);
+        }
+        self.index
+    }
+
     /// Whether [`OpStream::next`] has nothing more to give.
     pub fn is_done(&self) -> bool {
         self.index >= self.index_end || self.user_bytes >= self.user_bytes_end

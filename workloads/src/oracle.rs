@@ -6,7 +6,7 @@
 
 use crate::keys::{Key, KeyKind};
 use crate::op::Op;
-use crate::rng::mix64;
+use crate::rng::{Stream, mix64};
 use crate::spec::DataSpec;
 use crate::values::{Mismatch, Values, key_hash};
 
@@ -14,6 +14,8 @@ use crate::values::{Mismatch, Values, key_hash};
 const DELETED: u32 = 1 << 31;
 /// The content of a slot whose record was never written.
 const NEVER: u32 = 0;
+/// The number of the stream that chooses samples; no phase and thread has it.
+const SAMPLE_STREAM: u64 = u64::MAX;
 
 /// How many records of `total` belong to `thread` of `threads`; also how a count of operations is shared out.
 ///
@@ -146,6 +148,15 @@ impl Oracle {
             (slot != NEVER && slot & DELETED == 0).then(|| (self.record(local as u64), slot))
         };
         self.slots.iter().enumerate().filter_map(live)
+    }
+
+    /// About the share `share` (0 to 1) of the records ever written, deleted ones too, chosen by `seed`: those
+    /// to read back one by one. [`Oracle::check_get`] judges what is found.
+    pub fn sample(&self, share: f64, seed: u64) -> impl Iterator<Item = u64> {
+        let stream = Stream::new(seed, SAMPLE_STREAM);
+        let written = |(local, slot): (usize, &u32)| (*slot != NEVER).then(|| self.record(local as u64));
+        let chosen = move |record: &u64| stream.draws(*record).unit() < share;
+        self.slots.iter().enumerate().filter_map(written).filter(chosen)
     }
 
     /// The key an operation is about.

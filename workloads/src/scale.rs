@@ -4,6 +4,7 @@ use crate::spec::{Amount, Spec};
 
 const MIB: u64 = 1 << 20;
 const SMOKE_DIVISOR: f64 = 50.0;
+const SMOKE_SECONDS_FACTOR: f64 = 1.0 / 25.0;
 const SMOKE_BUDGET_MIN: u64 = MIB;
 const LAB: Size = Size { memory_budget: 32 * MIB, data_bytes: 320 * MIB, seconds_factor: 6.0 };
 const FULL: Size = Size { memory_budget: 256 * MIB, data_bytes: 2_560 * MIB, seconds_factor: 60.0 };
@@ -19,7 +20,7 @@ struct Size {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 pub enum Scale {
-    /// A fiftieth of records, operations and memory (1 MiB at least), a tenth of the time: under 20 seconds.
+    /// A fiftieth of records, operations and memory (1 MiB at least), time caps of under 20 seconds in all.
     Smoke,
     /// 320 MiB of data under a 32 MiB budget: 5 to 15 minutes.
     Lab,
@@ -58,7 +59,7 @@ impl Spec {
                 let budget = (self.run.memory_budget as f64 / SMOKE_DIVISOR) as u64;
                 spec.run.memory_budget = budget.max(SMOKE_BUDGET_MIN).min(self.run.memory_budget);
                 spec.data.records = times(self.data.records, 1.0 / SMOKE_DIVISOR);
-                (1.0 / SMOKE_DIVISOR, 0.1)
+                (1.0 / SMOKE_DIVISOR, SMOKE_SECONDS_FACTOR)
             }
             Scale::Lab => spec.resize(self, &LAB),
             Scale::Full => spec.resize(self, &FULL),

@@ -98,6 +98,28 @@ pub enum Durability {
     Disk,
 }
 
+impl Durability {
+    /// The words of the file format, weakest first.
+    pub const WORDS: [&str; 3] = ["memory", "os", "disk"];
+    /// The levels, in the order of [`Durability::WORDS`].
+    pub const ALL: [Durability; 3] = [Durability::Memory, Durability::Os, Durability::Disk];
+
+    /// The word of the file format.
+    pub const fn name(self) -> &'static str {
+        Durability::WORDS[self as usize]
+    }
+}
+
+impl std::str::FromStr for Durability {
+    type Err = String;
+
+    /// Reads `memory`, `os` or `disk`.
+    fn from_str(word: &str) -> Result<Durability, String> {
+        let found = Durability::ALL.into_iter().find(|level| level.name() == word);
+        found.ok_or_else(|| format!("unknown durability \"{word}\"; known: {}", Durability::WORDS.join(", ")))
+    }
+}
+
 /// One phase.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

@@ -62,6 +62,9 @@ impl Dist {
 /// The theta of YCSB, used where a file gives none.
 pub const THETA_DEFAULT: f64 = 0.99;
 
+/// Set in the numbers of the streams that seed bijections; streams of operations leave it clear.
+const ORDERS_STREAM: u64 = 1 << 63;
+
 /// Draws local record numbers for one thread of one phase.
 #[derive(Clone, Debug)]
 pub struct Sampler {
@@ -89,7 +92,9 @@ impl Sampler {
     pub fn new(dist: Dist, seed: u64, thread: u32, threads: u32, population: u64) -> Sampler {
         let (thread, threads) = (u64::from(thread), u64::from(threads.max(1)));
         let population = population.max(1);
-        let scatter_seed = Stream::new(seed, thread).draws(0).bits();
+        // Two seeds, or the hottest records would be the first that a permutation visits.
+        let orders = Stream::new(seed, ORDERS_STREAM | thread);
+        let (scatter_seed, visit_seed) = (orders.draws(0).bits(), orders.draws(1).bits());
         let offset = (thread + 1) as f64 / threads as f64;
         let shape = match dist {
             Dist::Uniform => Shape::Uniform,
@@ -101,7 +106,7 @@ impl Sampler {
             Dist::Latest => Shape::Latest { zipf: Zipf::new(population, THETA_DEFAULT, offset) },
             Dist::Hotspot { data, ops } => Shape::Hotspot { data, ops },
             Dist::Sequential => Shape::Sequential,
-            Dist::Permutation => Shape::Permutation { order: Permutation::new(population, scatter_seed) },
+            Dist::Permutation => Shape::Permutation { order: Permutation::new(population, visit_seed) },
         };
         Sampler { shape, thread, threads, position: 0 }
     }

@@ -131,10 +131,10 @@ fn run(file: &Table<'_>) -> Result<RunSpec> {
             run.refuse(key, "a list as a matrix axis", "write one value")?;
         }
     }
-    let levels = [Durability::Memory, Durability::Os, Durability::Disk];
     spec.memory_budget =
         run.size("memory_budget", MEMORY_BUDGET_MIN, u64::MAX)?.unwrap_or(spec.memory_budget);
-    spec.durability = run.word("durability", &["memory", "os", "disk"], &levels)?.unwrap_or(spec.durability);
+    spec.durability =
+        run.word("durability", &Durability::WORDS, &Durability::ALL)?.unwrap_or(spec.durability);
     spec.threads = run.integer("threads", 1, THREADS_MAX)?.map_or(spec.threads, |n| n as u32);
     spec.seed = run.integer("seed", 0, u64::MAX)?.unwrap_or(spec.seed);
     spec.repeats = run.integer("repeats", 1, 1_000)?.map_or(spec.repeats, |n| n as u32);

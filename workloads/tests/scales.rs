@@ -1,0 +1,61 @@
+//! Scaling: each scale has the size it promises, and no scale leaves the main job as written.
+
+use workloads::spec::Amount;
+use workloads::{PhaseKind, Scale, Spec, ready};
+
+fn ops(spec: &Spec) -> u64 {
+    let measure =
+        spec.phases.iter().find(|phase| phase.kind == PhaseKind::Measure).expect("a measured phase");
+    spec.count(measure.until.ops.expect("a count of operations"))
+}
+
+#[test]
+fn the_main_job_is_what_its_files_say() {
+    for name in ["read-heavy", "write-heavy"] {
+        let spec = ready::find(name).expect("a ready workload");
+        assert_eq!((spec.records(), spec.data_bytes(), ops(&spec)), (1_000_000, 116_000_000, 1_000_000));
+        assert_eq!((spec.run.memory_budget, spec.run.threads, spec.run.seed), (32 << 20, 1, 42));
+        let kinds: Vec<PhaseKind> = spec.phases.iter().map(|phase| phase.kind).collect();
+        assert!(kinds.is_sorted() && kinds.len() == 6, "{kinds:?}");
+    }
+}
+
+#[test]
+fn smoke_is_a_fiftieth_and_lab_and_full_have_fixed_sizes() {
+    let spec = ready::find("write-heavy").expect("a ready workload");
+    let smoke = spec.scaled(Scale::Smoke);
+    assert_eq!((smoke.records(), ops(&smoke), smoke.run.memory_budget), (20_000, 20_000, 1 << 20));
+    for (scale, budget, data) in
+        [(Scale::Lab, 32u64 << 20, 320u64 << 20), (Scale::Full, 256 << 20, 2560 << 20)]
+    {
+        let scaled = spec.scaled(scale);
+        assert_eq!(scaled.run.memory_budget, budget);
+        assert!(data - scaled.data_bytes() < 116);
+        assert!(ops(&scaled).abs_diff(scaled.records()) <= 1, "operations grow as records do");
+    }
+}
+
+#[test]
+fn every_ready_workload_has_a_smoke_size_under_twenty_seconds() {
+    for ready in ready::all() {
+        let spec = ready.spec().scaled(Scale::Smoke);
+        assert!(spec.data_bytes() < 24 << 20, "{}: {} bytes", ready.name, spec.data_bytes());
+        let seconds: f64 = spec.phases.iter().filter_map(|phase| phase.until.s).sum();
+        assert!(seconds < 20.0, "{}: up to {seconds} s", ready.name);
+    }
+}
+
+#[test]
+fn resolving_leaves_counts_only_and_changes_nothing() {
+    for ready in ready::all() {
+        let spec = ready.spec();
+        let resolved = spec.resolved();
+        assert_eq!(resolved.data_bytes(), spec.data_bytes());
+        assert!(matches!(resolved.data.records, Amount::Count(_)));
+        for phase in &resolved.phases {
+            let amounts = [phase.until.records, phase.until.ops, phase.until.user_bytes];
+            assert!(amounts.into_iter().flatten().all(|amount| matches!(amount, Amount::Count(_))));
+        }
+        assert_eq!(resolved.resolved(), resolved);
+    }
+}
