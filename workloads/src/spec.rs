@@ -120,16 +120,15 @@ impl std::str::FromStr for Durability {
     }
 }
 
-/// One phase.
+/// One phase. Serialised with the keys that have an effect in its kind alone, so that what a result shows can be
+/// read again.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct PhaseSpec {
     /// What it does.
     pub kind: PhaseKind,
     /// Its name in results, the kind unless the file gives one.
     pub name: String,
     /// How requests arrive.
-    #[cfg_attr(feature = "serde", serde(rename = "loop"))]
     pub arrival: Loop,
     /// The shares of the operations; empty in phases without.
     pub ops: Mix,
@@ -170,6 +169,17 @@ impl PhaseKind {
         matches!(self, PhaseKind::Load | PhaseKind::Age | PhaseKind::Measure)
     }
 
+    /// The keys of the file format that have an effect in a phase of this kind, besides `kind` and `name`.
+    pub const fn keys(self) -> &'static [&'static str] {
+        match self {
+            PhaseKind::Load => &["order", "batch", "until"],
+            PhaseKind::Age => &["ops", "dist", "scan", "batch", "until"],
+            PhaseKind::Measure => &["loop", "ops", "dist", "scan", "until"],
+            PhaseKind::Settle | PhaseKind::Drain => &["until"],
+            PhaseKind::Verify => &[],
+        }
+    }
+
     /// The word of the file format.
     pub const fn name(self) -> &'static str {
         match self {
@@ -180,6 +190,29 @@ impl PhaseKind {
             PhaseKind::Drain => "drain",
             PhaseKind::Verify => "verify",
         }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for PhaseSpec {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("kind", &self.kind)?;
+        map.serialize_entry("name", &self.name)?;
+        for key in self.kind.keys() {
+            match *key {
+                "loop" => map.serialize_entry(key, &self.arrival)?,
+                "ops" => map.serialize_entry(key, &self.ops)?,
+                "dist" => map.serialize_entry(key, &self.dist)?,
+                "scan" => map.serialize_entry(key, &self.scan)?,
+                "order" => map.serialize_entry(key, &self.order)?,
+                "batch" => map.serialize_entry(key, &self.batch)?,
+                "until" => map.serialize_entry(key, &self.until)?,
+                other => unreachable!("{other} is a key of some phase and is serialised here"),
+            }
+        }
+        map.end()
     }
 }
 
@@ -231,12 +264,16 @@ pub enum Order {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Until {
     /// After so many records are loaded, all threads together.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub records: Option<Amount>,
     /// After so many operations, all threads together.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub ops: Option<Amount>,
     /// After so many key and value bytes were given to writes, all threads together.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub user_bytes: Option<Amount>,
     /// After so many seconds: a cap when a count stands beside it.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub s: Option<f64>,
 }
 

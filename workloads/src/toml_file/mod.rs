@@ -84,6 +84,19 @@ pub fn read(path: &std::path::Path) -> Result<Spec> {
     }
 }
 
+/// The text of a file that [`parse`] reads as this workload, every default written out: what a result keeps so
+/// that its run can be repeated. Fails for a seed of 2^63 or more, which TOML cannot hold.
+///
+/// ```
+/// use workloads::{ready, toml_file};
+/// let spec = ready::find("balanced").unwrap();
+/// let text = toml_file::to_text(&spec).unwrap();
+/// assert_eq!(toml_file::parse("balanced.toml", &text).unwrap(), spec);
+/// ```
+pub fn to_text(spec: &Spec) -> std::result::Result<String, toml::ser::Error> {
+    toml::to_string(spec)
+}
+
 fn data(file: &Table<'_>) -> Result<DataSpec> {
     let data = file.table("data", &DATA)?.ok_or_else(|| file.missing("data"))?;
     let records = amount(&data, "records", &[("x_memory", Base::Memory)], RECORDS_MAX)?;

@@ -72,15 +72,8 @@ fn phase(table: &Table<'_>) -> Result<PhaseSpec> {
 
 /// Refuses keys that would be without effect in a phase of this kind.
 fn refuse_misplaced(table: &Table<'_>, kind: PhaseKind) -> Result<()> {
-    let effective: &[&str] = match kind {
-        PhaseKind::Load => &["order", "batch", "until"],
-        PhaseKind::Age => &["ops", "dist", "scan", "batch", "until"],
-        PhaseKind::Measure => &["loop", "ops", "dist", "scan", "until"],
-        PhaseKind::Settle | PhaseKind::Drain => &["until"],
-        PhaseKind::Verify => &[],
-    };
     for key in ["loop", "ops", "dist", "scan", "order", "batch", "until"] {
-        if table.get(key).is_some() && !effective.contains(&key) {
+        if table.get(key).is_some() && !kind.keys().contains(&key) {
             return Err(table.invalid(key, format!("has no effect in a phase of kind {}", kind.name())));
         }
     }

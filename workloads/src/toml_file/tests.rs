@@ -2,7 +2,7 @@
 
 use super::phase::{DIST, OPS, PHASE, SCAN, UNTIL};
 use super::*;
-use crate::ready;
+use crate::{Scale, ready};
 use std::collections::BTreeSet;
 
 const GOOD: &str = "schema = 1
@@ -91,9 +91,20 @@ fn defaults_are_visible() {
     assert_eq!(spec.phases[0].until.records, Some(Amount::Times { factor: 1.0, of: Base::Records }));
     assert_eq!(spec.resolved().phases[0].until.records, Some(Amount::Count(10)));
     assert_eq!(spec.verify, VerifySpec { read_sample: 0.01, final_scan: true });
-    let written = toml::to_string(&spec.resolved()).unwrap();
+    let written = to_text(&spec.resolved()).unwrap();
     for line in ["memory_budget = 33554432", "compressibility = 0.0", "kind = \"uniform\"", "repeats = 1"] {
         assert!(written.contains(line), "{line} in {written}");
+    }
+}
+
+#[test]
+fn what_is_written_out_is_read_as_the_same_workload() {
+    let reference = ready::Ready { name: "reference", text: ready::REFERENCE };
+    for ready in ready::all().iter().chain([&reference]) {
+        for spec in [ready.spec(), ready.spec().scaled(Scale::Lab), ready.spec().resolved()] {
+            let text = to_text(&spec).unwrap();
+            assert_eq!(parse(ready.name, &text).unwrap_or_else(|error| panic!("{error}\n{text}")), spec);
+        }
     }
 }
 
