@@ -30,6 +30,7 @@ static ALL: &[Ready] = ready![
     "ycsb-e",
     "ycsb-f",
     "fill",
+    "beyond-memory",
 ];
 
 /// The commented file that shows every key of the format.
