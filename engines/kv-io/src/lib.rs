@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`vfs`] | the file layer: two object-safe traits |
 //! | [`codec`], [`checksum`] | integers and a reader that cannot panic; the one checksum |
+//! | [`wal`], [`commit`] | the write-ahead log; commits through it, one order for both engines |
 //! | [`executor`], [`sync`] | background jobs and the one way to wait for them; locks that outlive a panic |
 //! | [`clock`], [`env`](mod@env) | time, randomness, and the bundle an engine is opened with |
 #![cfg_attr(
@@ -27,10 +28,15 @@ pub mod aligned;
 pub mod checksum;
 pub mod clock;
 pub mod codec;
+pub mod commit;
 pub mod env;
 pub mod executor;
 pub mod sync;
 pub mod vfs;
+pub mod wal;
+
+#[cfg(test)]
+mod memfs;
 
 pub use clock::Clock;
 pub use env::Env;

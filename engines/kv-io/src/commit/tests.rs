@@ -1,0 +1,258 @@
+//! Commits: order, levels and their syncs, groups, poison, closing.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::thread;
+
+use super::*;
+use crate::memfs::MemFs;
+
+/// An engine that keeps the operations it was given.
+#[derive(Default)]
+struct Toy {
+    applied: Mutex<Vec<SeqNo>>,
+    groups: Mutex<Vec<usize>>,
+    visible: AtomicU64,
+    waits: AtomicUsize,
+    admitted: AtomicUsize,
+    poison: Mutex<Option<String>>,
+    fail_apply: AtomicBool,
+}
+
+impl Apply for Toy {
+    fn admit(&self, _bytes: usize) -> Result<()> {
+        self.admitted.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn prepare(&self, _bytes: usize, _ops: usize) -> Result<Room> {
+        let waits = self.waits.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        Ok(if waits.is_ok() { Room::Wait } else { Room::Ready })
+    }
+
+    fn apply(&self, first_seq: SeqNo, batches: &[&Batch]) -> Result<()> {
+        if self.fail_apply.load(Ordering::SeqCst) {
+            return Err(Error::corruption("page", 3, "bad"));
+        }
+        let ops: u64 = batches.iter().map(|batch| batch.len() as u64).sum();
+        lock(&self.applied).extend(first_seq..first_seq + ops);
+        lock(&self.groups).push(batches.len());
+        Ok(())
+    }
+
+    fn publish(&self, last_seq: SeqNo) {
+        assert!(self.visible.swap(last_seq, Ordering::SeqCst) < last_seq, "visibility goes forward");
+    }
+
+    fn poison(&self, error: &Error) {
+        lock(&self.poison).get_or_insert(error.to_string());
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn place(fs: &Arc<MemFs>) -> LogPlace {
+    LogPlace { vfs: Arc::clone(fs) as _, dir: "db".into(), salt: 42 }
+}
+
+fn replayed(fs: &Arc<MemFs>, is_new: bool) -> (Replayed, Vec<SeqNo>) {
+    let mut seqs = Vec::new();
+    let expected = Expected { is_new, read_only: false, replay_from: 1 };
+    let replayed = CommitLog::replay(&place(fs), expected, &mut |first_seq, _, count| {
+        seqs.extend(first_seq..first_seq + count);
+        Ok(())
+    });
+    (replayed.unwrap(), seqs)
+}
+
+fn new_log(fs: &Arc<MemFs>) -> CommitLog {
+    CommitLog::start(&place(fs), replayed(fs, true).0, WalOptions::for_budget(1 << 20)).unwrap()
+}
+
+fn batch(value_len: usize) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(b"key", &vec![1; value_len]);
+    batch
+}
+
+#[test]
+fn each_level_costs_what_it_promises() {
+    let (fs, toy) = (MemFs::new(), Toy::default());
+    let log = new_log(&fs);
+    let counts = || (fs.count("write wal"), fs.count("sync wal"));
+    let (writes, syncs) = counts();
+    let commit = |level| log.commit(&toy, &batch(10), level).unwrap().seq;
+    assert_eq!((commit(Durability::Memory), commit(Durability::Memory)), (1, 2));
+    assert_eq!(counts(), (writes, syncs), "memory touches no file");
+    assert_eq!(replayed(&fs, false).1, [0; 0]);
+    assert_eq!(commit(Durability::Os), 3);
+    assert_eq!(counts(), (writes + 1, syncs), "one write takes the waiting frames along");
+    assert_eq!(replayed(&fs, false).1, [1, 2, 3]);
+    assert_eq!(commit(Durability::Disk), 4);
+    assert_eq!(counts(), (writes + 2, syncs + 1));
+    log.sync(&toy).unwrap();
+    log.make_durable(&toy, 4).unwrap();
+    assert_eq!(counts(), (writes + 2, syncs + 1), "nothing was left to sync");
+    commit(Durability::Memory);
+    log.flush_buffer(&toy).unwrap();
+    assert_eq!(counts(), (writes + 3, syncs + 1));
+    log.make_durable(&toy, 5).unwrap();
+    assert_eq!(counts(), (writes + 3, syncs + 2));
+    let empty = log.commit(&toy, &Batch::new(), Durability::Disk).unwrap();
+    assert_eq!((empty.seq, counts()), (5, (writes + 3, syncs + 2)), "an empty batch does nothing");
+    assert_eq!(*lock(&toy.applied), [1, 2, 3, 4, 5]);
+    assert_eq!(log.frozen(|last| last), 5);
+}
+
+#[test]
+fn the_buffer_of_memory_commits_is_bounded() {
+    let (fs, toy) = (MemFs::new(), Toy::default());
+    let log = new_log(&fs);
+    for _ in 0..400 {
+        log.commit(&toy, &batch(1000), Durability::Memory).unwrap();
+    }
+    let (_, found) = replayed(&fs, false);
+    assert!(found.len() > 100, "{} operations left the buffer", found.len());
+    log.close(&toy).unwrap();
+    let (end, found) = replayed(&fs, false);
+    assert!(end.report.clean && found.len() == 400);
+    assert_eq!(log.commit(&toy, &batch(1), Durability::Os).unwrap_err().kind(), ErrorKind::Closed);
+    log.close(&toy).unwrap();
+}
+
+#[test]
+fn groups_share_syncs_and_everyone_gets_an_answer() {
+    const CALLERS: u64 = 8;
+    const EACH: u64 = 200;
+    let (fs, toy) = (MemFs::new(), Toy::default());
+    let log = new_log(&fs);
+    let mut seqs: Vec<SeqNo> = thread::scope(|scope| {
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|caller| {
+                let (log, toy) = (&log, &toy);
+                scope.spawn(move || {
+                    let level = if caller == 0 { Durability::Os } else { Durability::Disk };
+                    let commit = |_| {
+                        let seq = log.commit(toy, &batch(20), level).unwrap().seq;
+                        assert!(toy.visible.load(Ordering::SeqCst) >= seq, "own writes are visible");
+                        seq
+                    };
+                    (0..EACH).map(commit).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
+    });
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=CALLERS * EACH).collect::<Vec<_>>(), "every batch has its own number");
+    assert_eq!(*lock(&toy.applied), seqs, "applied in log order");
+    assert_eq!(replayed(&fs, false).1, seqs);
+    let groups = lock(&toy.groups).len();
+    assert!(fs.count("sync wal") <= groups + 10);
+}
+
+#[test]
+fn a_disk_commit_is_not_applied_before_its_sync() {
+    let (fs, toy) = (MemFs::new(), Toy::default());
+    let log = new_log(&fs);
+    fs.fault.sync.store(1, Ordering::SeqCst);
+    assert_eq!(log.commit(&toy, &batch(1), Durability::Disk).unwrap_err().kind(), ErrorKind::Io);
+    assert!(lock(&toy.applied).is_empty() && toy.visible.load(Ordering::SeqCst) == 0);
+}
+
+#[test]
+fn a_failed_write_or_sync_poisons_for_good() {
+    for level in [Durability::Os, Durability::Disk] {
+        let (fs, toy) = (MemFs::new(), Toy::default());
+        let log = new_log(&fs);
+        log.commit(&toy, &batch(1), level).unwrap();
+        let syncs = fs.count("sync wal");
+        fs.fault.write.store(1, Ordering::SeqCst);
+        assert_eq!(log.commit(&toy, &batch(1), level).unwrap_err().kind(), ErrorKind::Io);
+        assert!(lock(&toy.poison).is_some());
+        let later = [
+            log.commit(&toy, &batch(1), Durability::Memory).map(drop),
+            log.commit(&toy, &batch(1), Durability::Disk).map(drop),
+            log.sync(&toy),
+            log.flush_buffer(&toy),
+            log.close(&toy),
+        ];
+        for outcome in later {
+            assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Poisoned);
+        }
+        assert_eq!(fs.count("sync wal"), syncs, "nothing is synced after a failure");
+    }
+}
+
+#[test]
+fn every_waiter_of_a_failed_group_gets_an_error() {
+    let (fs, toy) = (MemFs::new(), Toy::default());
+    let log = new_log(&fs);
+    fs.fault.sync.store(5, Ordering::SeqCst);
+    let failed = thread::scope(|scope| {
+        let callers: Vec<_> = (0..6)
+            .map(|_| {
+                scope.spawn(|| {
+                    (0..50).filter(|_| log.commit(&toy, &batch(1), Durability::Disk).is_err()).count()
+                })
+            })
+            .collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).sum::<usize>()
+    });
+    let acked = lock(&toy.applied).len();
+    assert_eq!(acked + failed, 300, "every caller was answered");
+    assert!(acked >= 4 && failed > 0);
+}
+
+#[test]
+fn a_full_disk_refuses_before_the_log_is_touched() {
+    let (fs, toy) = (MemFs::new(), Toy::default());
+    let log = new_log(&fs);
+    fs.fault.full.store(true, Ordering::SeqCst);
+    for level in [Durability::Memory, Durability::Os, Durability::Disk] {
+        let error = log.commit(&toy, &batch(200_000), level).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoSpace, "{level}");
+        log.commit(&toy, &batch(10), level).unwrap();
+    }
+    fs.fault.full.store(false, Ordering::SeqCst);
+    log.commit(&toy, &batch(200_000), Durability::Disk).unwrap();
+    assert_eq!(replayed(&fs, false).1, [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_failed_apply_poisons_and_the_frame_is_there_after_reopening() {
+    let (fs, toy) = (MemFs::new(), Toy::default());
+    let log = new_log(&fs);
+    toy.fail_apply.store(true, Ordering::SeqCst);
+    assert_eq!(log.commit(&toy, &batch(1), Durability::Os).unwrap_err().kind(), ErrorKind::Corruption);
+    assert_eq!(log.commit(&toy, &batch(1), Durability::Os).unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(replayed(&fs, false).1, [1]);
+}
+
+#[test]
+fn a_commit_without_room_is_admitted_again() {
+    let (fs, toy) = (MemFs::new(), Toy::default());
+    let log = new_log(&fs);
+    for level in [Durability::Os, Durability::Disk] {
+        toy.waits.store(3, Ordering::SeqCst);
+        let before = toy.admitted.load(Ordering::SeqCst);
+        log.commit(&toy, &batch(1), level).unwrap();
+        assert_eq!(toy.admitted.load(Ordering::SeqCst), before + 4);
+    }
+}
+
+#[test]
+fn a_reopened_log_goes_on_where_it_ended() {
+    let (fs, toy) = (MemFs::new(), Toy::default());
+    let log = new_log(&fs);
+    log.commit(&toy, &batch(1), Durability::Os).unwrap();
+    drop(log);
+    let (end, seqs) = replayed(&fs, false);
+    assert_eq!(seqs, [1]);
+    let log = CommitLog::start(&place(&fs), end, WalOptions::for_budget(1 << 20)).unwrap();
+    log.release(2).unwrap();
+    assert_eq!(fs.names(), ["000002.wal", "000003.wal"]);
+    assert_eq!(log.commit(&toy, &batch(1), Durability::Os).unwrap().seq, 2);
+    assert_eq!(log.log_bytes(), 40);
+}

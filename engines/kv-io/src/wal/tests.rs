@@ -1,0 +1,309 @@
+//! The log by itself: what comes back after every cut and every flipped byte, rotation, recycling, the chain.
+
+use std::sync::Arc;
+
+use kv_api::{Batch, Error, ErrorKind, Op, Result, SeqNo};
+
+use super::reader::{Expected, Replayed, replay};
+use super::segment::{SEGMENT_HEADER_LEN, Segments};
+use super::writer::{Failure, Writer};
+use super::{LogPlace, WalOptions};
+use crate::memfs::MemFs;
+
+const OPTIONS: WalOptions = WalOptions { segment_bytes: 64 << 10 };
+
+/// A batch as it was logged: its first operation and its bytes.
+type Logged = (SeqNo, Vec<u8>);
+
+fn place(fs: &Arc<MemFs>) -> LogPlace {
+    LogPlace { vfs: Arc::clone(fs) as _, dir: "db".into(), salt: 42 }
+}
+
+fn expected(replay_from: SeqNo) -> Expected {
+    Expected { is_new: false, read_only: false, replay_from }
+}
+
+/// What replay finds, as bytes.
+fn read(fs: &Arc<MemFs>, replay_from: SeqNo) -> Result<(Replayed, Vec<Logged>)> {
+    let mut batches = Vec::new();
+    let replayed = replay(&place(fs), expected(replay_from), &mut |first_seq, ops, count| {
+        let mut batch = Batch::new();
+        for op in ops {
+            match op.map_err(|what| Error::corruption("frame", 0, what))? {
+                Op::Put { key, value } => batch.put(key, value),
+                Op::Delete { key } => batch.delete(key),
+                Op::DeleteRange { .. } => unreachable!("these tests log none"),
+            };
+        }
+        assert_eq!(batch.len() as u64, count);
+        batches.push((first_seq, batch.encoded().to_vec()));
+        Ok(())
+    })?;
+    Ok((replayed, batches))
+}
+
+/// A log that has just been started after what `fs` holds.
+fn start(fs: &Arc<MemFs>, replayed: Replayed, options: WalOptions) -> (Arc<Segments>, Writer) {
+    let Replayed { next_seq, live, garbage, id_max, .. } = replayed;
+    let segments = Arc::new(Segments::new(place(fs), options, live, garbage, id_max));
+    let writer = Writer::start(Arc::clone(&segments), next_seq).unwrap();
+    (segments, writer)
+}
+
+fn new_log(fs: &Arc<MemFs>, options: WalOptions) -> (Arc<Segments>, Writer) {
+    let fresh = Expected { is_new: true, ..expected(1) };
+    start(fs, replay(&place(fs), fresh, &mut |_, _, _| Ok(())).unwrap(), options)
+}
+
+fn put(writer: &mut Writer, value_len: usize, write: bool) -> Logged {
+    let mut batch = Batch::new();
+    batch.put(&writer.next_seq().to_be_bytes(), &vec![7; value_len]).delete(b"gone");
+    writer.reserve(batch.encoded().len()).unwrap();
+    let first_seq = writer.append(batch.encoded(), 2, write).unwrap();
+    (first_seq, batch.encoded().to_vec())
+}
+
+/// Some frames, synced after the one numbered `synced`.
+fn small_log(fs: &Arc<MemFs>, synced: Option<usize>) -> Vec<Logged> {
+    let (_, mut writer) = new_log(fs, OPTIONS);
+    let mut logged = Vec::new();
+    for (index, value_len) in [0, 1, 30, 7, 100].into_iter().enumerate() {
+        logged.push(put(&mut writer, value_len, index != 2));
+        if Some(index) == synced {
+            writer.sync().unwrap();
+        }
+    }
+    writer.write_out().unwrap();
+    logged
+}
+
+fn end_of(logged: &[Logged]) -> usize {
+    let frames: usize = logged.iter().map(|(_, bytes)| super::frame::frame_len(bytes.len())).sum();
+    usize::try_from(SEGMENT_HEADER_LEN).unwrap() + frames
+}
+
+#[test]
+fn what_was_logged_comes_back() {
+    let fs = MemFs::new();
+    let logged = small_log(&fs, None);
+    let (replayed, found) = read(&fs, 1).unwrap();
+    assert_eq!(found, logged);
+    assert_eq!((replayed.next_seq, replayed.report.ops_replayed, replayed.report.clean), (11, 10, false));
+    assert_eq!((replayed.report.batches_replayed, replayed.report.tail_bytes_dropped), (5, 0));
+    assert_eq!(read(&fs, 5).unwrap().1, logged[2..]);
+    assert_eq!(read(&fs, 11).unwrap().1, []);
+    assert_eq!(read(&fs, 6).unwrap_err().kind(), ErrorKind::Corruption, "no frame begins with operation 6");
+    assert_eq!(read(&fs, 20).unwrap().0.next_seq, 20, "data files may be ahead of the log");
+}
+
+/// What came back must be a prefix; the frames before `sure` must be in it.
+fn check_prefix(
+    outcome: Result<(Replayed, Vec<Logged>)>,
+    logged: &[Logged],
+    sure: usize,
+    what: &str,
+) -> bool {
+    match outcome {
+        Ok((replayed, found)) => {
+            assert!(logged.starts_with(&found), "{what}: not a prefix");
+            assert!(found.len() >= sure, "{what}: {} frames of {sure} came back", found.len());
+            let next = found.last().map_or(1, |(first_seq, _)| first_seq + 2);
+            assert_eq!(replayed.next_seq, next, "{what}");
+            true
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Corruption, "{what}: {error}");
+            false
+        }
+    }
+}
+
+#[test]
+fn a_log_cut_at_any_byte_gives_a_prefix() {
+    for synced in [None, Some(1), Some(4)] {
+        let fs = MemFs::new();
+        let logged = small_log(&fs, synced);
+        let ends: Vec<_> = (0..=logged.len()).map(|count| end_of(&logged[..count])).collect();
+        for cut in 0..=end_of(&logged) + 40 {
+            let copy = fs.copy();
+            let whole = ends.iter().filter(|end| **end <= cut).count().saturating_sub(1);
+            let mut torn = false;
+            copy.edit("000001.wal", |bytes| {
+                bytes.truncate(cut);
+                // Zeros alone might as well be the space after the last frame.
+                torn = bytes.get(ends[whole]..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0));
+            });
+            let outcome = read(&copy, 1);
+            if cut >= 40 {
+                let (replayed, found) = outcome.as_ref().unwrap();
+                assert_eq!(found.len(), whole, "cut at {cut}");
+                assert_eq!(replayed.report.tail_bytes_dropped > 0, torn, "cut at {cut} is reported");
+                check_prefix(outcome, &logged, whole, &format!("cut at {cut}"));
+            } else {
+                assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Corruption, "no segment is left");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flipped_byte_gives_a_prefix_or_damage_and_never_other_data() {
+    for synced in [None, Some(1), Some(3)] {
+        let fs = MemFs::new();
+        let logged = small_log(&fs, synced);
+        let header = usize::try_from(SEGMENT_HEADER_LEN).unwrap();
+        for at in (0..40).chain(header..end_of(&logged)) {
+            for mask in [0x01, 0x80, 0xff] {
+                let copy = fs.copy();
+                copy.edit("000001.wal", |bytes| bytes[at] ^= mask);
+                let hit = (0..logged.len()).take_while(|count| end_of(&logged[..*count]) <= at).last();
+                let what = format!("flip of {mask:#x} at {at}");
+                let survived = check_prefix(read(&copy, 1), &logged, hit.unwrap_or(0), &what);
+                if at < header {
+                    assert!(!survived, "{what}: a damaged header with frames behind it");
+                } else if synced.is_some_and(|synced| hit <= Some(synced) && synced + 1 < logged.len()) {
+                    assert!(!survived, "{what}: a later frame knows that this one was on disk");
+                } else {
+                    let dropped = read(&copy, 1).unwrap().0.report.tail_bytes_dropped;
+                    assert!(survived && dropped > 0, "{what}: the cut is reported");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn any_damage_to_a_closed_log_is_damage() {
+    let fs = MemFs::new();
+    let (_, mut writer) = new_log(&fs, OPTIONS);
+    let logged = vec![put(&mut writer, 9, true), put(&mut writer, 3, false)];
+    writer.close().unwrap();
+    let (replayed, found) = read(&fs, 1).unwrap();
+    assert!(replayed.report.clean && found == logged);
+    let header = usize::try_from(SEGMENT_HEADER_LEN).unwrap();
+    for at in (0..40).chain(header..end_of(&logged)) {
+        let copy = fs.copy();
+        copy.edit("000001.wal", |bytes| bytes[at] ^= 0x10);
+        assert_eq!(read(&copy, 1).unwrap_err().kind(), ErrorKind::Corruption, "flip at {at}");
+    }
+    // Damage to the closing frame itself loses the mark, not the data, and does not go unnoticed.
+    for at in end_of(&logged)..end_of(&logged) + 32 {
+        let copy = fs.copy();
+        copy.edit("000001.wal", |bytes| bytes[at] ^= 0x10);
+        let (replayed, found) = read(&copy, 1).unwrap();
+        assert!(!replayed.report.clean && found == logged && replayed.report.tail_bytes_dropped > 0);
+    }
+}
+
+#[test]
+fn a_full_segment_is_followed_by_the_next_and_the_chain_must_be_whole() {
+    let fs = MemFs::new();
+    let (_, mut writer) = new_log(&fs, OPTIONS);
+    let logged: Vec<_> = (0..200).map(|index| put(&mut writer, 1000, index % 3 == 0)).collect();
+    writer.write_out().unwrap();
+    assert_eq!(fs.names(), ["000001.wal", "000002.wal", "000003.wal", "000004.wal"]);
+    assert_eq!(read(&fs, 1).unwrap().1, logged);
+    for (missing, kind) in [("000001.wal", "first"), ("000002.wal", "middle")] {
+        let copy = fs.copy();
+        copy.remove_name(missing);
+        let error = read(&copy, 1).unwrap_err();
+        assert!(error.to_string().contains(missing), "the {kind} one is missing: {error}");
+    }
+    // Damage in an old segment is never a torn tail: the next one was begun after it was on disk.
+    let copy = fs.copy();
+    copy.edit("000002.wal", |bytes| bytes[60_000] ^= 1);
+    assert!(read(&copy, 1).unwrap_err().to_string().contains("000003.wal was begun after"));
+}
+
+#[test]
+fn a_fresh_segment_follows_a_torn_one_and_both_replay_again() {
+    let fs = MemFs::new();
+    let logged = small_log(&fs, None);
+    fs.edit("000001.wal", |bytes| bytes[end_of(&logged[..3]) + 5] ^= 1);
+    let (replayed, found) = read(&fs, 1).unwrap();
+    assert_eq!(found, logged[..3]);
+    let (_, mut writer) = start(&fs, replayed, OPTIONS);
+    let (first_seq, more) = put(&mut writer, 5, true);
+    assert_eq!(first_seq, 7);
+    let (_, found) = read(&fs, 1).unwrap();
+    assert_eq!(found, [&logged[..3], &[(7, more)]].concat());
+}
+
+#[test]
+fn a_fresh_segment_may_begin_where_the_data_files_end() {
+    let fs = MemFs::new();
+    let logged = small_log(&fs, None);
+    fs.edit("000001.wal", |bytes| bytes[end_of(&logged[..1]) + 5] ^= 1);
+    let (replayed, found) = read(&fs, 9).unwrap();
+    assert_eq!((found.len(), replayed.next_seq), (0, 9));
+    let (_, mut writer) = start(&fs, replayed, OPTIONS);
+    let after = put(&mut writer, 5, true);
+    assert_eq!(read(&fs, 9).unwrap().1, [after]);
+    assert_eq!(read(&fs, 3).unwrap_err().kind(), ErrorKind::Corruption, "operations 3 to 8 are nowhere");
+}
+
+#[test]
+fn released_segments_become_the_spare_or_go() {
+    let fs = MemFs::new();
+    let (segments, mut writer) = new_log(&fs, OPTIONS);
+    let mut logged: Vec<_> = (0..200).map(|_| put(&mut writer, 1000, true)).collect();
+    let before = segments.log_bytes();
+    segments.release(writer.next_seq()).unwrap();
+    assert_eq!(fs.names(), ["000004.wal", "000005.wal"]);
+    assert!(segments.log_bytes() < 3000 && before > 200_000, "{before} {}", segments.log_bytes());
+    let from = logged[190].0;
+    assert_eq!(read(&fs, from).unwrap().1, logged[190..], "a spare full of old frames is no segment");
+    logged.extend((0..50).map(|_| put(&mut writer, 1000, true)));
+    assert_eq!(fs.names(), ["000004.wal", "000005.wal"], "the spare is used first");
+    let (replayed, found) = read(&fs, from).unwrap();
+    assert_eq!(found, logged[190..], "stale frames behind the new ones are not taken for frames");
+    assert_eq!(replayed.report.tail_bytes_dropped, 0);
+    assert_eq!(replayed.id_max, 5);
+}
+
+#[test]
+fn an_oversized_batch_has_a_segment_of_its_own() {
+    let fs = MemFs::new();
+    let (segments, mut writer) = new_log(&fs, OPTIONS);
+    let mut logged = vec![put(&mut writer, 10, false), put(&mut writer, 300_000, true)];
+    logged.push(put(&mut writer, 20, true));
+    assert_eq!(fs.names(), ["000001.wal", "000002.wal", "000003.wal"]);
+    assert_eq!(read(&fs, 1).unwrap().1, logged);
+    segments.release(writer.next_seq()).unwrap();
+    assert_eq!(fs.names(), ["000003.wal", "000004.wal"], "the long file is not kept");
+}
+
+#[test]
+fn a_full_disk_refuses_a_frame_and_leaves_the_log_as_it_was() {
+    let fs = MemFs::new();
+    let (_, mut writer) = new_log(&fs, OPTIONS);
+    let mut logged: Vec<_> = (0..58).map(|_| put(&mut writer, 1000, true)).collect();
+    fs.fault.full.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(
+        matches!(writer.reserve(4000), Err(Failure::Refused(error)) if error.kind() == ErrorKind::NoSpace)
+    );
+    assert_eq!(read(&fs, 1).unwrap().1, logged);
+    fs.fault.full.store(false, std::sync::atomic::Ordering::SeqCst);
+    logged.push(put(&mut writer, 4000, true));
+    assert_eq!(read(&fs, 1).unwrap().1, logged);
+}
+
+#[test]
+fn a_new_log_is_small_and_grows_in_steps() {
+    let fs = MemFs::new();
+    let (_, mut writer) = new_log(&fs, WalOptions { segment_bytes: 64 << 20 });
+    let mut len = 0;
+    fs.edit("000001.wal", |bytes| len = bytes.len());
+    assert_eq!(len, 64 << 10);
+    for _ in 0..100 {
+        put(&mut writer, 10_000, true);
+    }
+    assert!(fs.count("write prepare") < 20, "{}", fs.count("write prepare"));
+    assert_eq!(fs.count("sync wal"), 1, "only the header was synced");
+}
+
+#[test]
+fn no_log_is_damage_unless_the_database_is_new() {
+    let fs = MemFs::new();
+    assert_eq!(read(&fs, 1).unwrap_err().kind(), ErrorKind::Corruption);
+}
