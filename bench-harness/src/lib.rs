@@ -1,1 +1,22 @@
-//! What is measured: runs workloads on engines and accounts for every byte
+//! What is measured: runs workloads on engines and accounts for every byte.
+//!
+//! `kvlab` is a thin binary around [`main_with`]: give it a [`Registry`] with one more engine and every command
+//! works on that engine too (`examples/my_engine.rs`).
+//!
+//! Read the source in this order: `registry.rs` (names to engines), `run/` (how a measurement is made), `metrics/`
+//! (what is computed from it), `report/` (how it is shown), `cli/` and `tool/` (the commands), `sys/` (what the
+//! operating system tells).
+
+pub mod cli;
+pub mod error;
+pub mod metrics;
+pub mod output;
+pub mod registry;
+pub mod report;
+pub mod run;
+pub mod sys;
+
+pub mod units;
+
+pub use cli::main_with;
+pub use registry::{EngineSpec, Registry};

@@ -1,0 +1,127 @@
+//! What the command line takes. The comments here are the help texts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use kv_api::{Background, Durability, IoMode};
+
+use crate::run::Overrides;
+
+/// A laboratory for storage engines: the same work on each of them, and every byte accounted for.
+///
+/// Alone it runs the main job: the B+tree and the LSM tree, a read-heavy and a write-heavy workload, a table here
+/// and a page with charts in the --out directory.
+#[derive(Debug, Parser)]
+#[command(name = "kvlab", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do; nothing means the main job.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to run the main job.
+    #[command(flatten)]
+    pub run: RunOptions,
+    /// Print results as JSON, one value per line.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+const EXAMPLES: &str = "Examples:
+  kvlab                                     the main job, under two minutes
+  kvlab --scale smoke                       the same in a few seconds
+  kvlab run ycsb-a --engine btree,lsm       one ready workload
+  kvlab run my.toml --memory 64MiB --seed 7 your own, see `kvlab list`
+  kvlab list                                engines, options and workloads
+
+Exit codes: 0; 1 a run failed; 2 usage or bad file; 3 a check failed; 4 damage
+found; 130 interrupted.";
+
+const RUN_EXAMPLES: &str = "Examples:
+  kvlab run read-heavy --dry-run
+  kvlab run ycsb-a ycsb-b --engine btree,btree:page_size=8KiB,lsm --threads 2
+  kvlab run write-heavy --engine lsm --durability disk --ack-log acks --keep";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run workloads on engines.
+    Run(RunArgs),
+    /// Show engines, their options, and the ready workloads.
+    List,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub struct RunArgs {
+    /// Workload files, or names of ready workloads.
+    #[arg(required = true, value_name = "FILE|NAME")]
+    pub workloads: Vec<String>,
+    /// How to run them.
+    #[command(flatten)]
+    pub options: RunOptions,
+    /// Note the last acknowledged operation of each client in FILE, which survives kill -9; for one workload on
+    /// one engine. `kvlab verify DIR --acks FILE` checks it.
+    #[arg(long, value_name = "FILE")]
+    pub ack_log: Option<PathBuf>,
+}
+
+/// Options of every run.
+#[derive(Debug, Args)]
+pub struct RunOptions {
+    /// Engines, with options by name: `btree,lsm:memtable=1MiB,btree:page_size=8KiB`.
+    #[arg(long, value_name = "ENGINES")]
+    pub engine: Option<String>,
+    /// Memory budget of each engine, such as 32MiB [default: as the workload says].
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub memory: Option<u64>,
+    /// What an acknowledged write survives: memory, os or disk [default: as the workload says].
+    #[arg(long, value_name = "LEVEL")]
+    pub durability: Option<Durability>,
+    /// Which way data files reach the disk: direct or buffered.
+    #[arg(long, value_name = "MODE", default_value = "direct")]
+    pub io: IoMode,
+    /// Threads for flushes, compactions and checkpoints, or `inline` for none.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub background: Background,
+    /// Client threads [default: as the workload says].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub threads: Option<u32>,
+    /// Another size: smoke (seconds), lab (minutes), full (hours) [default: as the workload says].
+    #[arg(long, value_name = "SIZE")]
+    pub scale: Option<String>,
+    /// Seed of all randomness [default: as the workload says].
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Where the result file and the report go.
+    #[arg(long, value_name = "DIR", default_value = "kvlab-results")]
+    pub out: PathBuf,
+    /// Where the databases are made; removed at the end.
+    #[arg(long, value_name = "DIR", default_value = "kvlab-data")]
+    pub dir: PathBuf,
+    /// Leave the databases behind.
+    #[arg(long)]
+    pub keep: bool,
+    /// Say what would be run, how large and how long, and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Skip what the result file in --out already has.
+    #[arg(long)]
+    pub resume: bool,
+}
+
+impl RunOptions {
+    /// What these options change in a workload.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            memory: self.memory,
+            durability: self.durability,
+            threads: self.threads,
+            seed: self.seed,
+            scale: self.scale.clone(),
+        }
+    }
+}
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    workloads::units::parse_size(text)
+}

@@ -1,0 +1,35 @@
+//! `kvlab list`: what there is to run.
+
+use serde_json::json;
+use workloads::ready;
+
+use crate::error::{Exit, Result};
+use crate::output::Output;
+use crate::registry::Registry;
+
+/// Shows engines with their options, and the ready workloads.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn list(registry: &Registry, out: &mut Output) -> Result<Option<Exit>> {
+    out.text("engines")?;
+    for (name, entry) in registry.entries() {
+        out.text(format!("  {name:<12} {}", entry.about()))?;
+        if !entry.options().is_empty() {
+            out.text(format!("  {:<12} options: {}", "", entry.options().join(", ")))?;
+        }
+    }
+    out.text("\nworkloads")?;
+    for ready in ready::all() {
+        let spec = ready.spec();
+        out.text(format!("  {:<12} {}", ready.name, spec.purpose))?;
+    }
+    out.text("\nYour own: write a TOML file like workloads/files/reference.toml.")?;
+    let engines: Vec<_> = registry
+        .entries()
+        .map(|(name, entry)| json!({ "name": name, "about": entry.about(), "options": entry.options() }))
+        .collect();
+    let workloads: Vec<_> = ready::all().iter().map(|ready| json!(ready.spec())).collect();
+    out.json(&json!({ "engines": engines, "workloads": workloads }))?;
+    Ok(None)
+}

@@ -1,0 +1,237 @@
+//! `kvlab run`, and `kvlab` alone: plan, check the ground, run the cells, show and keep the result.
+
+use std::fs;
+use std::io::IsTerminal;
+
+use crate::error::{Exit, Failure, Result};
+use crate::output::{Output, complain};
+use crate::registry::{EngineSpec, Opener, Registry};
+use crate::report::{ResultFile, table};
+use crate::run::cell::{CellContext, CellRecord};
+use crate::run::plan::{Ground, Plan, Workload, durability};
+use crate::sys::ack::{AckHeader, AckLog};
+use crate::sys::disk;
+use crate::sys::host::Host;
+use crate::sys::interrupt::Interrupt;
+use crate::units::{bytes, count};
+
+use super::args::{RunArgs, RunOptions};
+
+/// The workloads of the main job.
+const MAIN: [&str; 2] = ["read-heavy", "write-heavy"];
+
+/// What is being run beside the plan itself.
+struct Job<'a> {
+    registry: &'a Registry,
+    options: &'a RunOptions,
+    plan: Plan,
+    notes: Vec<String>,
+    ack_log: Option<&'a std::path::Path>,
+}
+
+/// The main job: both engines, a read-heavy and a write-heavy workload.
+///
+/// # Errors
+/// A wrong option, or a directory that cannot be used. A failed run is in the result.
+pub fn main_job(registry: &Registry, options: &RunOptions, out: &mut Output) -> Result<Option<Exit>> {
+    let overrides = options.overrides();
+    let parts: Vec<_> = MAIN.iter().map(|name| Workload::find(name, &overrides)).collect::<Result<_>>()?;
+    let mut notes = Vec::new();
+    let workloads = match Workload::chain("main", &parts) {
+        Some(chained) => {
+            notes.push(
+                "note: each engine was loaded, overwritten once and settled, then served both workloads in turn \
+                 on that one database"
+                    .to_owned(),
+            );
+            vec![chained]
+        }
+        None => parts,
+    };
+    let engines = engines(registry, options)?;
+    let plan = Plan { workloads, engines, ground: ground(options) };
+    Job { registry, options, plan, notes, ack_log: None }.run(out)
+}
+
+/// `kvlab run FILE|NAME...`.
+///
+/// # Errors
+/// A wrong option or workload, or a directory that cannot be used. A failed run is in the result.
+pub fn run(registry: &Registry, args: &RunArgs, out: &mut Output) -> Result<Option<Exit>> {
+    let options = &args.options;
+    let overrides = options.overrides();
+    let workloads =
+        args.workloads.iter().map(|name| Workload::find(name, &overrides)).collect::<Result<_>>()?;
+    let plan = Plan { workloads, engines: engines(registry, options)?, ground: ground(options) };
+    if args.ack_log.is_some() && plan.cells().count() != 1 {
+        return Err(Failure::usage(format!(
+            "--ack-log is for one workload on one engine, this is {} runs; name one of each",
+            plan.cells().count()
+        )));
+    }
+    let ack_log = args.ack_log.as_deref();
+    Job { registry, options, plan, notes: Vec::new(), ack_log }.run(out)
+}
+
+fn engines(registry: &Registry, options: &RunOptions) -> Result<Vec<EngineSpec>> {
+    match &options.engine {
+        Some(text) => registry.parse_specs(text),
+        None => Ok(registry.headline()),
+    }
+}
+
+fn ground(options: &RunOptions) -> Ground {
+    Ground { io: options.io, background: options.background }
+}
+
+impl Job<'_> {
+    fn run(mut self, out: &mut Output) -> Result<Option<Exit>> {
+        // Every option is checked before anything is written.
+        let openers: Vec<Opener> = self
+            .plan
+            .cells()
+            .map(|(workload, engine)| self.registry.prepare(engine, &self.plan.ground.common(&workload.spec)))
+            .collect::<Result<_>>()?;
+        if self.options.dry_run {
+            return self.dry_run(out);
+        }
+        let file_system = disk::file_system(&self.options.dir);
+        if let Some(warning) = file_system.as_deref().and_then(disk::warning) {
+            complain(format!("warning: {warning}"));
+            self.notes.push(format!("note: {warning}"));
+        }
+        self.name_leftovers();
+        let need = self.plan.workloads.iter().map(Workload::space_needed).max().unwrap_or(0);
+        disk::check_free(&self.options.dir, need)?;
+        let earlier = if self.options.resume { ResultFile::read(&self.options.out)? } else { None };
+        fs::create_dir_all(&self.options.out)
+            .map_err(|error| Failure::io("create the directory", &self.options.out, &error))?;
+        let interrupt = Interrupt::install()?;
+        let mut result = ResultFile::new(Host::of(&self.options.dir), self.plan.ground);
+        result.notes = self.notes.clone();
+        let ran = self.cells(&openers, earlier.as_ref(), &interrupt, &mut result);
+        // What was done is kept even when a later cell could not begin.
+        result.seal(interrupt.is_set());
+        result.write(&self.options.out)?;
+        ran?;
+        self.show(&result, out)?;
+        Ok(result.exit())
+    }
+
+    fn cells(
+        &self,
+        openers: &[Opener],
+        earlier: Option<&ResultFile>,
+        interrupt: &Interrupt,
+        result: &mut ResultFile,
+    ) -> Result<()> {
+        let acks = self.ack_log()?;
+        let context = CellContext {
+            data_dir: &self.options.dir,
+            interrupt,
+            draw: std::io::stderr().is_terminal(),
+            keep: self.options.keep,
+            acks: acks.as_ref(),
+        };
+        for ((workload, engine), open) in self.plan.cells().zip(openers) {
+            let id = self.plan.cell_id(workload, engine);
+            let known = earlier.and_then(|file| file.cells.iter().find(|cell| cell.id == id));
+            if let Some(done) = known.filter(|cell| cell.is_complete()) {
+                complain(format!("{} on {}: taken from the earlier result", workload.name, engine.label));
+                result.cells.push(done.clone());
+                continue;
+            }
+            result.cells.push(context.run(id, workload, engine, open)?);
+            if interrupt.is_set() {
+                break;
+            }
+        }
+        if !self.options.keep {
+            // The directory may hold what is not ours; then it stays.
+            let _ = fs::remove_dir(&self.options.dir);
+        }
+        Ok(())
+    }
+
+    fn ack_log(&self) -> Result<Option<AckLog>> {
+        let (Some(path), Some((workload, engine))) = (self.ack_log, self.plan.cells().next()) else {
+            return Ok(None);
+        };
+        let header = AckHeader {
+            engine: engine.label.clone(),
+            workload: workload.name.clone(),
+            workload_text: workload.text.clone(),
+            overrides: self.options.overrides(),
+            threads: workload.spec.run.threads.max(1),
+            phases: u32::try_from(workload.spec.phases.len()).unwrap_or(u32::MAX),
+        };
+        AckLog::create(path, &header).map(Some)
+    }
+
+    /// Databases that an earlier run left are named, not removed: they may hold evidence.
+    fn name_leftovers(&self) {
+        let Ok(entries) = fs::read_dir(&self.options.dir) else { return };
+        let mut names: Vec<_> =
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        if !names.is_empty() {
+            complain(format!(
+                "note: {} holds {} from an earlier run ({}); those of this run's names are replaced",
+                self.options.dir.display(),
+                names.join(", "),
+                bytes(disk::size(&self.options.dir).allocated_bytes)
+            ));
+        }
+    }
+
+    fn dry_run(&self, out: &mut Output) -> Result<Option<Exit>> {
+        let mut all = 0.0;
+        for (workload, engine) in self.plan.cells() {
+            let (rough, caps) = workload.seconds();
+            all += rough;
+            let spec = &workload.spec;
+            let most = caps.map_or("no cap".to_owned(), |caps| format!("{caps:.0} s at most"));
+            let phases: Vec<_> = spec.phases.iter().map(|phase| phase.name.as_str()).collect();
+            out.text(format!("{} on {}", workload.name, engine.label))?;
+            out.text(format!(
+                "  {} records, {} of data, {} memory, durability {}, {} client(s), io {}, background {}",
+                count(spec.records()),
+                bytes(spec.data_bytes()),
+                bytes(spec.run.memory_budget),
+                durability(spec),
+                spec.run.threads,
+                self.plan.ground.io,
+                self.plan.ground.background
+            ))?;
+            out.text(format!("  phases: {}", phases.join(", ")))?;
+            out.text(format!(
+                "  needs up to {} of disk, about {rough:.0} s ({most})",
+                bytes(workload.space_needed())
+            ))?;
+            out.json(&serde_json::json!({
+                "workload": spec, "engine": engine, "disk_bytes_max": workload.space_needed(),
+                "seconds_rough": rough, "seconds_max": caps,
+            }))?;
+        }
+        out.text(format!(
+            "{} runs, about {all:.0} s in all; nothing was written",
+            self.plan.cells().count()
+        ))?;
+        Ok(None)
+    }
+
+    fn show(&self, result: &ResultFile, out: &mut Output) -> Result<()> {
+        for line in table::lines(result) {
+            out.text(line)?;
+        }
+        let incomplete = result.cells.iter().filter(|cell| !CellRecord::is_complete(cell)).count();
+        if incomplete > 0 {
+            out.text(format!(
+                "{incomplete} of {} runs did not finish; --resume repeats them",
+                self.plan.cells().count()
+            ))?;
+        }
+        out.text(format!("result: {}", self.options.out.join(crate::report::result::FILE_NAME).display()))?;
+        out.json(result)
+    }
+}

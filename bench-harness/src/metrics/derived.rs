@@ -1,0 +1,126 @@
+//! The numbers people compare, computed from a measured phase and the drain behind it.
+
+use std::collections::BTreeMap;
+
+use super::formulas as f;
+use super::record::{Moved, PhaseRecord};
+
+/// One measured phase in numbers. `None`: not measured.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+pub struct Derived {
+    /// Operations per second.
+    pub ops_per_second: Option<f64>,
+    /// Write amplification of the phase alone.
+    pub wa_open: Option<f64>,
+    /// The same with the bytes that draining the debt wrote.
+    pub wa_settled: Option<f64>,
+    /// Its parts by cause, drain included.
+    pub wa_by_cause: Vec<(String, f64)>,
+    /// File bytes read per read operation.
+    pub read_bytes_per_read: Option<f64>,
+    /// File bytes read per byte returned.
+    pub ra: Option<f64>,
+    /// Blocks asked for per get by kind, cache hits included.
+    pub blocks_per_get: BTreeMap<String, f64>,
+    /// Blocks per get by kind that were not in memory.
+    pub misses_per_get: BTreeMap<String, f64>,
+    /// Allocated bytes per live byte, averaged over the phase.
+    pub sa_steady: Option<f64>,
+    /// The largest seen in the phase and its drain.
+    pub sa_peak: Option<f64>,
+    /// After the drain.
+    pub sa_settled: Option<f64>,
+    /// File lengths without the log per live byte, after the drain.
+    pub sa_settled_without_log: Option<f64>,
+    /// CPU nanoseconds of the process per operation.
+    pub cpu_ns_per_op: Option<f64>,
+    /// Of those, outside the client threads: background work.
+    pub background_cpu_ns_per_op: Option<f64>,
+    /// Upkeep owed when the phase ended, in bytes.
+    pub debt_bytes: u64,
+    /// Upkeep still owed after the drain, in bytes.
+    pub debt_left_bytes: u64,
+    /// Time writers waited, as a share of the wall time of one client.
+    pub stalled_share: Option<f64>,
+}
+
+impl Derived {
+    /// Computes them for `measure`; `drain` is the phase behind it, if there is one.
+    pub fn of(measure: &PhaseRecord, drain: Option<&PhaseRecord>) -> Derived {
+        let moved = &measure.moved;
+        let mut settled = moved.clone();
+        if let Some(drain) = drain {
+            settled.add(&drain.moved);
+        }
+        let end = drain.unwrap_or(measure);
+        let has_files = end.space.is_some();
+        let allocated = |phase: &PhaseRecord| phase.samples.iter().map(|sample| sample.allocated_bytes).max();
+        let peak = allocated(measure).max(drain.and_then(allocated)).filter(|_| has_files);
+        let without_log =
+            (has_files && end.space_without_log_bytes > 0).then_some(end.space_without_log_bytes);
+        let stalled_ns: u64 = moved.stalls.iter().map(|stall| stall.wall_ns).sum();
+        Derived {
+            ops_per_second: f::ops_per_second(moved.completed, moved.wall_ns),
+            wa_open: f::write_amplification(moved.io.as_ref(), moved.user_bytes),
+            wa_settled: f::write_amplification(settled.io.as_ref(), settled.user_bytes),
+            wa_by_cause: by_cause(&settled),
+            read_bytes_per_read: f::read_bytes_per_read(moved.io.as_ref(), moved.gets, moved.scans),
+            ra: f::read_amplification(moved.io.as_ref(), moved.returned_bytes),
+            blocks_per_get: blocks(moved, |row| row.point_requests),
+            misses_per_get: blocks(moved, |row| row.point_misses),
+            sa_steady: f::space_amplification(steady(measure).filter(|_| has_files), measure.live_bytes),
+            sa_peak: f::space_amplification(peak, measure.live_bytes),
+            sa_settled: f::space_amplification(
+                end.space.as_ref().map(|space| space.allocated_bytes),
+                end.live_bytes,
+            ),
+            sa_settled_without_log: f::space_amplification(without_log, end.live_bytes),
+            cpu_ns_per_op: f::cpu_ns_per_op(moved.cpu.total_ns(), moved.completed),
+            background_cpu_ns_per_op: f::cpu_ns_per_op(
+                moved.cpu.total_ns().saturating_sub(moved.client_cpu_ns),
+                moved.completed,
+            ),
+            debt_bytes: measure.debt_bytes,
+            debt_left_bytes: end.debt_bytes,
+            stalled_share: f::per_op(stalled_ns, moved.wall_ns).filter(|_| moved.user_bytes > 0),
+        }
+    }
+}
+
+fn by_cause(moved: &Moved) -> Vec<(String, f64)> {
+    let rows = f::write_amplification_by_cause(moved.io.as_ref(), moved.user_bytes);
+    rows.into_iter().map(|(cause, share)| (cause.to_string(), share)).collect()
+}
+
+fn blocks(moved: &Moved, which: impl Fn(&kv_api::stats::BlockReads) -> u64) -> BTreeMap<String, f64> {
+    let rows =
+        moved.blocks.iter().filter_map(|row| Some((row.kind.clone(), f::per_op(which(row), moved.gets)?)));
+    rows.collect()
+}
+
+/// Allocated bytes averaged over the samples of a phase.
+fn steady(phase: &PhaseRecord) -> Option<u64> {
+    let sum: u64 = phase.samples.iter().map(|sample| sample.allocated_bytes).sum();
+    sum.checked_div(phase.samples.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kv_api::{Cause, IoStats};
+
+    #[test]
+    fn a_drain_adds_its_bytes_to_the_settled_figure_alone() {
+        let phase = |flush: u64, user: u64| {
+            let mut io = IoStats::default();
+            io.of_mut(Cause::Flush).write_bytes = flush;
+            let moved =
+                Moved { io: Some(io), user_bytes: user, completed: 10, wall_ns: 10, ..Moved::default() };
+            PhaseRecord { moved, live_bytes: 50, ..PhaseRecord::default() }
+        };
+        let derived = Derived::of(&phase(100, 100), Some(&phase(300, 0)));
+        assert_eq!((derived.wa_open, derived.wa_settled), (Some(1.0), Some(4.0)));
+        assert_eq!(derived.sa_settled, None);
+        assert_eq!(derived.wa_by_cause, [("flush".to_owned(), 4.0)]);
+    }
+}

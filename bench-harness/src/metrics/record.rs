@@ -1,0 +1,206 @@
+//! What is kept of one phase: counts and bytes as they were read off, nothing computed from them yet.
+
+use kv_api::IoStats;
+use kv_api::stats::{BlockReads, FilterStats, MemoryUse, Stall};
+
+use super::latency::LatencySummary;
+use crate::sys::disk::DirSize;
+use crate::sys::proc::{Cpu, ProcIo};
+
+/// One phase of one engine.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+pub struct PhaseRecord {
+    /// Its name in the workload.
+    pub name: String,
+    /// What it did: load, age, settle, measure, drain, verify.
+    pub kind: String,
+    /// Why it ended before its count, if it did.
+    pub capped: Option<String>,
+    /// Operations by kind, with their latencies.
+    pub ops: Vec<OpRecord>,
+    /// All reads together, and all writes together.
+    pub reads: Option<LatencySummary>,
+    /// All writes together.
+    pub writes: Option<LatencySummary>,
+    /// Everything that moved during the phase.
+    pub moved: Moved,
+    /// Key and value bytes alive when it ended.
+    pub live_bytes: u64,
+    /// Bytes of upkeep owed when it ended.
+    pub debt_bytes: u64,
+    /// Memory by owner when it ended, as the engine declares it.
+    pub memory: Vec<MemoryUse>,
+    /// The largest sum of them seen.
+    pub memory_peak_bytes: u64,
+    /// The largest anonymous memory of the process seen, sampled every 200 ms; harness included.
+    pub rss_anon_peak_bytes: Option<u64>,
+    /// What the directory occupied when it ended. `None` for an engine without files.
+    pub space: Option<DirSize>,
+    /// Bytes of files that are not log when it ended, as the engine declares them.
+    pub space_without_log_bytes: u64,
+    /// Bytes in data files that hold nothing a reader could ask for, when it ended.
+    pub free_bytes: u64,
+    /// The directory and the progress over time, ten times a second at most.
+    pub samples: Vec<Sample>,
+}
+
+/// Operations of one kind.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct OpRecord {
+    /// The kind, in the word of the workload format.
+    pub op: String,
+    /// Operations done.
+    pub count: u64,
+    /// Service time per operation; for writes that went in batches, per batch.
+    pub latency: Option<LatencySummary>,
+}
+
+/// What moved between two moments.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+pub struct Moved {
+    /// Wall time in nanoseconds.
+    pub wall_ns: u64,
+    /// Operations drawn from the workload.
+    pub issued: u64,
+    /// Operations that were answered.
+    pub completed: u64,
+    /// Operations that failed.
+    pub errors: u64,
+    /// Answers that were not what the oracle expects.
+    pub wrong_answers: u64,
+    /// U: key and value bytes of acknowledged puts, key bytes of deletes.
+    pub user_bytes: u64,
+    /// V: key and value bytes that reads returned.
+    pub returned_bytes: u64,
+    /// Point reads asked of the engine, those of read-modify-writes included.
+    pub gets: u64,
+    /// Scans asked of the engine.
+    pub scans: u64,
+    /// Entries that scans returned.
+    pub scanned_entries: u64,
+    /// What the engine moved, by cause; `None` if it cannot tell.
+    pub io: Option<IoStats>,
+    /// Blocks that reads asked for.
+    pub blocks: Vec<BlockReads>,
+    /// What filters did.
+    pub filter: FilterStats,
+    /// Time that writers waited.
+    pub stalls: Vec<Stall>,
+    /// Other counters of the engine.
+    pub counters: Vec<(String, u64)>,
+    /// CPU of the whole process.
+    pub cpu: Cpu,
+    /// CPU of the client threads alone, harness work included.
+    pub client_cpu_ns: u64,
+    /// The kernel's count of bytes through read and write calls, the harness's own taken off.
+    pub proc: Option<ProcIo>,
+}
+
+/// One moment of a phase.
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+pub struct Sample {
+    /// Milliseconds since the phase began.
+    pub ms: u64,
+    /// Operations done so far.
+    pub ops: u64,
+    /// File lengths, in bytes.
+    pub apparent_bytes: u64,
+    /// Allocated blocks, in bytes.
+    pub allocated_bytes: u64,
+    /// Bytes of upkeep owed.
+    pub debt_bytes: u64,
+}
+
+impl Moved {
+    /// Adds what moved in a later stretch.
+    pub fn add(&mut self, other: &Moved) {
+        for (mine, theirs) in [
+            (&mut self.wall_ns, other.wall_ns),
+            (&mut self.issued, other.issued),
+            (&mut self.completed, other.completed),
+            (&mut self.errors, other.errors),
+            (&mut self.wrong_answers, other.wrong_answers),
+            (&mut self.user_bytes, other.user_bytes),
+            (&mut self.returned_bytes, other.returned_bytes),
+            (&mut self.gets, other.gets),
+            (&mut self.scans, other.scans),
+            (&mut self.scanned_entries, other.scanned_entries),
+            (&mut self.client_cpu_ns, other.client_cpu_ns),
+            (&mut self.cpu.user_ns, other.cpu.user_ns),
+            (&mut self.cpu.sys_ns, other.cpu.sys_ns),
+        ] {
+            *mine += theirs;
+        }
+        self.io = match (self.io, other.io) {
+            (Some(mine), Some(theirs)) => Some(sum(&mine, &theirs)),
+            (mine, theirs) => mine.or(theirs),
+        };
+    }
+}
+
+/// Row by row, the sum of two readings.
+pub fn sum(a: &IoStats, b: &IoStats) -> IoStats {
+    let mut out = *a;
+    for (cause, row) in b.nonzero() {
+        let mine = out.of_mut(cause);
+        mine.read_bytes += row.read_bytes;
+        mine.read_calls += row.read_calls;
+        mine.write_bytes += row.write_bytes;
+        mine.write_calls += row.write_calls;
+        mine.sync_calls += row.sync_calls;
+    }
+    out
+}
+
+/// What blocks, filters, stalls and counters gained since an earlier reading of the same engine.
+pub mod since {
+    use super::{BlockReads, FilterStats, Stall};
+
+    /// Blocks by kind.
+    pub fn blocks(now: &[BlockReads], before: &[BlockReads]) -> Vec<BlockReads> {
+        let old = |kind: &str| before.iter().find(|row| row.kind == kind).cloned().unwrap_or_default();
+        let gained = now.iter().map(|row| {
+            let old = old(&row.kind);
+            BlockReads {
+                kind: row.kind.clone(),
+                point_requests: row.point_requests.saturating_sub(old.point_requests),
+                point_misses: row.point_misses.saturating_sub(old.point_misses),
+                scan_requests: row.scan_requests.saturating_sub(old.scan_requests),
+                scan_misses: row.scan_misses.saturating_sub(old.scan_misses),
+            }
+        });
+        gained.collect()
+    }
+
+    /// Filters.
+    pub fn filter(now: FilterStats, before: FilterStats) -> FilterStats {
+        FilterStats {
+            probes: now.probes.saturating_sub(before.probes),
+            negatives: now.negatives.saturating_sub(before.negatives),
+            false_positives: now.false_positives.saturating_sub(before.false_positives),
+        }
+    }
+
+    /// Stalls by reason, without those that did not happen.
+    pub fn stalls(now: &[Stall], before: &[Stall]) -> Vec<Stall> {
+        let gained = now.iter().map(|row| {
+            let old = before.iter().find(|old| old.name == row.name);
+            let (count, wall_ns) = old.map_or((0, 0), |old| (old.count, old.wall_ns));
+            Stall {
+                name: row.name.clone(),
+                count: row.count.saturating_sub(count),
+                wall_ns: row.wall_ns.saturating_sub(wall_ns),
+            }
+        });
+        gained.filter(|row| row.count > 0).collect()
+    }
+
+    /// Counters by name, without those that did not move.
+    pub fn counters(now: &[(String, u64)], before: &[(String, u64)]) -> Vec<(String, u64)> {
+        let gained = now.iter().map(|(name, value)| {
+            let old = before.iter().find(|(old, _)| old == name).map_or(0, |(_, value)| *value);
+            (name.clone(), value.saturating_sub(old))
+        });
+        gained.filter(|(_, value)| *value > 0).collect()
+    }
+}

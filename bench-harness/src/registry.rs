@@ -1,0 +1,228 @@
+//! Names of engines and how each is opened under equal common options: the only file that names the engines.
+//!
+//! An [`EngineSpec`] is what `--engine` takes: `btree`, `lsm:memtable=1MiB`, `btree:page_size=8KiB:fill=90`.
+//! Several are separated by commas, and an engine may appear more than once with different options.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use kv_api::{CommonOptions, Kv, MemoryEngine};
+
+use crate::error::{Failure, Result};
+use crate::units::nearest;
+
+/// Settings by name, as given on the command line.
+pub type Settings = [(String, String)];
+
+/// Opens one directory.
+pub type Opener = Box<dyn Fn(&Path) -> kv_api::Result<Arc<dyn Kv>> + Send + Sync>;
+
+/// Checks the options, and gives what opens a directory with them.
+type Prepare = Box<dyn Fn(&CommonOptions, &Settings) -> kv_api::Result<Opener> + Send + Sync>;
+
+/// One engine of a registry.
+pub struct Entry {
+    about: &'static str,
+    options: &'static [&'static str],
+    prepare: Prepare,
+}
+
+impl Entry {
+    /// One line that says what the engine is.
+    pub fn about(&self) -> &'static str {
+        self.about
+    }
+
+    /// The names its options go by.
+    pub fn options(&self) -> &'static [&'static str] {
+        self.options
+    }
+}
+
+/// Engines by name.
+#[derive(Default)]
+pub struct Registry {
+    entries: BTreeMap<&'static str, Entry>,
+}
+
+/// One engine with its options, as the command line names it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct EngineSpec {
+    /// The name in the registry.
+    pub name: String,
+    /// Its options by name, in the order given.
+    pub settings: Vec<(String, String)>,
+    /// What tells it from every other engine of the run: the text it was given as.
+    pub label: String,
+}
+
+impl Registry {
+    /// A registry without engines.
+    pub fn empty() -> Registry {
+        Registry::default()
+    }
+
+    /// The engines of the laboratory.
+    pub fn standard() -> Registry {
+        let mut registry = Registry::empty();
+        registry.add("memory", "a sorted map in memory: the oracle, without files", |_, _| {
+            Ok(Arc::new(MemoryEngine::new()) as Arc<dyn Kv>)
+        });
+        registry
+    }
+
+    /// Adds an engine without options of its own. A name that is there already is replaced.
+    pub fn add(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        open: impl Fn(&Path, &CommonOptions) -> kv_api::Result<Arc<dyn Kv>> + Send + Sync + Copy + 'static,
+    ) -> &mut Registry {
+        self.add_with(name, about, &[], move |common, _| {
+            let common = common.clone();
+            Ok(Box::new(move |dir: &Path| open(dir, &common)))
+        })
+    }
+
+    /// Adds an engine with options. `prepare` refuses values that cannot be used, before any directory is
+    /// touched, and gives what opens one; names outside `options` never reach it.
+    pub fn add_with(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        options: &'static [&'static str],
+        prepare: impl Fn(&CommonOptions, &Settings) -> kv_api::Result<Opener> + Send + Sync + 'static,
+    ) -> &mut Registry {
+        self.entries.insert(name, Entry { about, options, prepare: Box::new(prepare) });
+        self
+    }
+
+    /// Every engine, by name.
+    pub fn entries(&self) -> impl Iterator<Item = (&'static str, &Entry)> {
+        self.entries.iter().map(|(name, entry)| (*name, entry))
+    }
+
+    /// The engines that the main job compares: the two of the laboratory, or all there are without them.
+    pub fn headline(&self) -> Vec<EngineSpec> {
+        let of_the_lab: Vec<_> =
+            ["btree", "lsm"].into_iter().filter(|n| self.entries.contains_key(n)).collect();
+        let names = if of_the_lab.is_empty() { self.entries.keys().copied().collect() } else { of_the_lab };
+        names.into_iter().map(EngineSpec::plain).collect()
+    }
+
+    /// Parses what `--engine` takes, and gives engines that appear more than once distinct labels.
+    ///
+    /// # Errors
+    /// An unknown engine or option, with the nearest known one.
+    pub fn parse_specs(&self, text: &str) -> Result<Vec<EngineSpec>> {
+        let mut specs: Vec<EngineSpec> = Vec::new();
+        for part in text.split(',').map(str::trim) {
+            let mut spec = self.parse_spec(part)?;
+            let twins =
+                specs.iter().filter(|other| other.label.split('#').next() == Some(&spec.label)).count();
+            if twins > 0 {
+                spec.label = format!("{}#{}", spec.label, twins + 1);
+            }
+            specs.push(spec);
+        }
+        Ok(specs)
+    }
+
+    fn parse_spec(&self, text: &str) -> Result<EngineSpec> {
+        let mut parts = text.split(':');
+        let name = parts.next().unwrap_or_default().trim();
+        let entry = self.entry(name)?;
+        let mut settings = Vec::new();
+        for part in parts {
+            let Some((option, value)) = part.split_once('=') else {
+                return Err(Failure::usage(format!(
+                    "engine `{text}`: `{part}` is not `option=value`; write it as `{name}:option=value`"
+                )));
+            };
+            let option = option.trim();
+            if !entry.options.contains(&option) {
+                return Err(Failure::usage(unknown_option(name, option, entry.options)));
+            }
+            settings.push((option.to_owned(), value.trim().to_owned()));
+        }
+        Ok(EngineSpec { name: name.to_owned(), settings, label: text.to_owned() })
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry> {
+        self.entries.get(name).ok_or_else(|| {
+            let hint = match nearest(name, self.entries.keys().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => {
+                    let known: Vec<_> = self.entries.keys().copied().collect();
+                    format!("known engines: {}", known.join(", "))
+                }
+            };
+            let join = if name.contains('=') { " (options of one engine are joined by `:`)" } else { "" };
+            Failure::usage(format!("there is no engine `{name}`{join}; {hint}"))
+        })
+    }
+
+    /// Checks the options of `spec` without touching a directory, and gives what opens one.
+    ///
+    /// # Errors
+    /// An unknown engine, or an option with a value it cannot use.
+    pub fn prepare(&self, spec: &EngineSpec, common: &CommonOptions) -> Result<Opener> {
+        common.check()?;
+        let opener = (self.entry(&spec.name)?.prepare)(common, &spec.settings);
+        opener.map_err(|error| Failure::usage(error.to_string()).within(format!("engine `{}`", spec.label)))
+    }
+}
+
+fn unknown_option(engine: &str, option: &str, known: &[&str]) -> String {
+    let hint = match nearest(option, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => "it has no options of its own".to_owned(),
+        None => format!("it has: {}", known.join(", ")),
+    };
+    format!("engine `{engine}` has no option `{option}`; {hint}")
+}
+
+impl EngineSpec {
+    /// The engine `name` as it comes.
+    pub fn plain(name: &str) -> EngineSpec {
+        EngineSpec { name: name.to_owned(), settings: Vec::new(), label: name.to_owned() }
+    }
+
+    /// The label as part of a file name.
+    pub fn dir_name(&self) -> String {
+        self.label.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registry() -> Registry {
+        let mut registry = Registry::empty();
+        registry.add_with("btree", "", &["page_size", "fill"], |_, _| {
+            Ok(Box::new(|_: &Path| Ok(Arc::new(MemoryEngine::new()) as Arc<dyn Kv>)))
+        });
+        registry.add("lsm", "", |_, _| Ok(Arc::new(MemoryEngine::new()) as Arc<dyn Kv>));
+        registry
+    }
+
+    #[test]
+    fn an_engine_may_appear_more_than_once() {
+        let specs = registry().parse_specs("btree,lsm,btree:page_size=8KiB:fill=90,btree").unwrap();
+        let labels: Vec<_> = specs.iter().map(|spec| spec.label.as_str()).collect();
+        assert_eq!(labels, ["btree", "lsm", "btree:page_size=8KiB:fill=90", "btree#2"]);
+        assert_eq!(specs[2].settings[1], ("fill".to_owned(), "90".to_owned()));
+    }
+
+    #[test]
+    fn unknown_names_are_answered_with_the_nearest() {
+        let message = |text: &str| registry().parse_specs(text).unwrap_err().to_string();
+        assert!(message("btre").contains("did you mean `btree`"), "{}", message("btre"));
+        assert!(message("btree:pagesize=1").contains("did you mean `page_size`"));
+        assert!(message("lsm:x=1").contains("no options"));
+        assert!(message("btree:page_size").contains("option=value"));
+        assert!(message("btree:fill=1,page_size=2").contains("joined by `:`"));
+    }
+}

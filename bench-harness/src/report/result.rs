@@ -1,0 +1,155 @@
+//! The result file: everything needed to read a measurement and to repeat it, as one JSON document.
+
+use std::fs;
+use std::path::Path;
+
+use crate::error::{Exit, Failure, Result};
+use crate::run::cell::CellRecord;
+use crate::run::checks::{Check, Verdict, same_contents};
+use crate::run::plan::Ground;
+use crate::sys::host::Host;
+
+/// The version of the document's shape.
+pub const SCHEMA: u32 = 1;
+/// The name of the file in `--out`.
+pub const FILE_NAME: &str = "result.json";
+/// The stamp of a result with a failed check.
+pub const INVALID: &str = "INVALID";
+/// The stamp of a result whose run was interrupted.
+pub const INTERRUPTED: &str = "INTERRUPTED";
+/// The stamp of a result with a run that failed.
+pub const FAILED: &str = "FAILED";
+
+/// One run of the program.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct ResultFile {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Version of kvlab.
+    pub kvlab: String,
+    /// The command line, program name first.
+    pub command: Vec<String>,
+    /// When it began, in seconds since 1970.
+    pub started_unix_s: u64,
+    /// INVALID, INTERRUPTED, FAILED; empty for a good run.
+    pub stamps: Vec<String>,
+    /// What a reader must know to judge the numbers.
+    pub notes: Vec<String>,
+    /// The machine.
+    pub host: Host,
+    /// Which way to the disk and who did the upkeep, as asked for.
+    pub ground: Ground,
+    /// One cell per workload and engine.
+    pub cells: Vec<CellRecord>,
+    /// Checks between the engines of a workload.
+    pub between: Vec<(String, Check)>,
+}
+
+impl ResultFile {
+    /// An empty result of this program on this machine.
+    pub fn new(host: Host, ground: Ground) -> ResultFile {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        ResultFile {
+            schema: SCHEMA,
+            kvlab: env!("CARGO_PKG_VERSION").to_owned(),
+            command: std::env::args().collect(),
+            started_unix_s: now.map_or(0, |since| since.as_secs()),
+            stamps: Vec::new(),
+            notes: Vec::new(),
+            host,
+            ground,
+            cells: Vec::new(),
+            between: Vec::new(),
+        }
+    }
+
+    /// Compares the engines of each workload and sets the stamps. `interrupted` says that cells are missing.
+    pub fn seal(&mut self, interrupted: bool) {
+        self.between.clear();
+        for workload in self.workloads() {
+            let done = self.cells.iter().filter(|cell| cell.workload == workload && cell.did_whole_stream());
+            let digests: Vec<_> = done
+                .filter_map(|cell| {
+                    Some((cell.engine.label.clone(), cell.op_digest.clone(), cell.contents.clone()?))
+                })
+                .collect();
+            self.between.push((workload, same_contents(&digests)));
+        }
+        let invalid = self.cells.iter().any(CellRecord::is_invalid)
+            || self.between.iter().any(|(_, check)| check.verdict == Verdict::Fail);
+        let failed = self.cells.iter().any(|cell| cell.failure.is_some());
+        let stamps = [(invalid, INVALID), (interrupted, INTERRUPTED), (failed, FAILED)];
+        self.stamps = stamps.iter().filter(|(is, _)| *is).map(|(_, stamp)| (*stamp).to_owned()).collect();
+    }
+
+    /// The workloads, in the order they were run.
+    pub fn workloads(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for cell in &self.cells {
+            if !names.contains(&cell.workload) {
+                names.push(cell.workload.clone());
+            }
+        }
+        names
+    }
+
+    /// What the process should end with: the gravest of what happened.
+    pub fn exit(&self) -> Option<Exit> {
+        let has = |stamp: &str| self.stamps.iter().any(|known| known == stamp);
+        if has(INTERRUPTED) {
+            Some(Exit::Interrupted)
+        } else if has(FAILED) {
+            Some(Exit::Failed)
+        } else {
+            has(INVALID).then_some(Exit::Check)
+        }
+    }
+
+    /// Reads the result file in `dir`, `None` if there is none.
+    ///
+    /// # Errors
+    /// There is one and it cannot be used.
+    pub fn read(dir: &Path) -> Result<Option<ResultFile>> {
+        let path = dir.join(FILE_NAME);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Failure::io("read", &path, &error)),
+        };
+        let parsed: ResultFile = serde_json::from_str(&text).map_err(|error| {
+            Failure::usage(format!(
+                "{} is no result file: {error}; remove it or use another --out",
+                path.display()
+            ))
+        })?;
+        if parsed.schema != SCHEMA {
+            return Err(Failure::usage(format!(
+                "{} has schema {}, this version reads {SCHEMA}; use another --out",
+                path.display(),
+                parsed.schema
+            )));
+        }
+        Ok(Some(parsed))
+    }
+
+    /// Writes the result file into `dir`, whole or not at all.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| Failure::failed(format!("cannot write the result as JSON: {error}")))?;
+        write_whole(&dir.join(FILE_NAME), &text)
+    }
+}
+
+/// Writes `text` beside `path` and renames it into place.
+///
+/// # Errors
+/// The system refuses.
+pub fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let beside = path.with_extension("tmp");
+    fs::write(&beside, text)
+        .and_then(|()| fs::rename(&beside, path))
+        .map_err(|error| Failure::io("write", path, &error))
+}

@@ -1,0 +1,253 @@
+//! The terminal summary: one block per measured workload, 80 columns, no colour needed, the same order every
+//! time so that two runs can be compared with `diff`.
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::result::ResultFile;
+use crate::metrics::{LatencySummary, PhaseRecord};
+use crate::run::cell::{CellRecord, Measure};
+use crate::run::checks::{Check, Verdict};
+use crate::units::{bytes, count, nanos, or_dash, three};
+
+/// Columns of the summary.
+pub const WIDTH: u16 = 80;
+/// Causes named in the line of where bytes went.
+const CAUSES_MAX: usize = 4;
+
+/// The summary, line by line.
+pub fn lines(result: &ResultFile) -> Vec<String> {
+    let mut out = Vec::new();
+    for workload in result.workloads() {
+        let cells: Vec<_> = result.cells.iter().filter(|cell| cell.workload == workload).collect();
+        out.extend(wrap(&setting(&cells), 0));
+        out.extend(preparation(&cells));
+        for name in measures(&cells) {
+            out.push(String::new());
+            out.extend(block(&name, &cells));
+        }
+        out.push(String::new());
+        let between = result.between.iter().filter(|(of, _)| *of == workload).map(|(_, check)| check);
+        out.extend(checks(&cells, between));
+        for cell in cells.iter().filter(|cell| cell.failure.is_some()) {
+            let why = cell.failure.as_deref().unwrap_or_default();
+            out.extend(wrap(&format!("FAILED {}: {why}", cell.engine.label), 2));
+        }
+        out.push(String::new());
+    }
+    result.notes.iter().for_each(|note| out.extend(wrap(note, 2)));
+    if !result.stamps.is_empty() {
+        out.push(format!("*** {} ***", result.stamps.join(", ")));
+    }
+    out
+}
+
+/// What was asked, in one sentence.
+fn setting(cells: &[&CellRecord]) -> String {
+    let Some(cell) = cells.first() else { return String::new() };
+    let text = |path: &str| match cell.spec.pointer(path) {
+        Some(serde_json::Value::String(word)) => word.clone(),
+        Some(value) => value.to_string(),
+        None => "?".to_owned(),
+    };
+    let number = |path: &str| cell.spec.pointer(path).and_then(serde_json::Value::as_u64).unwrap_or(0);
+    let (records, memory) = (number("/data/records"), number("/run/memory_budget"));
+    let live = cell.phases.last().map_or(0, |phase| phase.live_bytes);
+    let mut modes: Vec<String> = cells
+        .iter()
+        .map(|cell| {
+            cell.info.as_ref().and_then(|info| info.io).map_or("no files".to_owned(), |io| io.to_string())
+        })
+        .collect();
+    modes.dedup();
+    format!(
+        "{}: {} records of {} + {} B, {} memory (data is {}x), durability {}, {} client(s), io {}, seed {}",
+        cell.workload,
+        count(records),
+        text("/data/key/kind"),
+        number("/data/value/size"),
+        bytes(memory),
+        or_dash((memory > 0).then(|| live as f64 / memory as f64)),
+        text("/run/durability"),
+        number("/run/threads"),
+        modes.join(" and "),
+        number("/run/seed"),
+    )
+}
+
+fn measures(cells: &[&CellRecord]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for measure in cells.iter().flat_map(|cell| &cell.measures) {
+        if !names.contains(&measure.name) {
+            names.push(measure.name.clone());
+        }
+    }
+    names
+}
+
+/// One line per engine: how long the phases before the measured ones took.
+fn preparation(cells: &[&CellRecord]) -> Vec<String> {
+    let line = |cell: &&CellRecord| {
+        let before = cell.phases.iter().take_while(|phase| phase.kind != "measure");
+        let parts: Vec<_> = before
+            .map(|phase| {
+                let rate = phase.moved.completed as f64 * 1e9 / phase.moved.wall_ns.max(1) as f64;
+                let rate = if phase.moved.completed == 0 { String::new() } else { format!(" ({rate:.0}/s)") };
+                let capped = if phase.capped.is_some() { " CAPPED" } else { "" };
+                format!("{} {}{rate}{capped}", phase.name, nanos(phase.moved.wall_ns))
+            })
+            .collect();
+        wrap(&format!("  {}: {}", cell.engine.label, parts.join(", ")), 4)
+    };
+    cells.iter().flat_map(line).collect()
+}
+
+/// One measured workload: the numbers, where bytes went, and latencies.
+fn block(name: &str, cells: &[&CellRecord]) -> Vec<String> {
+    let rows: Vec<(&CellRecord, &Measure, &PhaseRecord)> = cells
+        .iter()
+        .flat_map(|cell| {
+            cell.measures.iter().map(move |measure| (*cell, measure, &cell.phases[measure.phase]))
+        })
+        .filter(|(_, measure, _)| measure.name == name)
+        .collect();
+    let dist = rows.first().map_or("", |(_, measure, _)| measure.dist.as_str());
+    let mut out = vec![format!("{name} ({dist}), service time, closed loop, 1 repetition: no error bars")];
+    let mut numbers =
+        table(&["engine", "ops/s", "wa", "open", "B/get", "blk/get", "miss", "sa", "peak", "cpu/op"]);
+    for (cell, measure, _) in &rows {
+        let d = &measure.derived;
+        let sum = |by_kind: &std::collections::BTreeMap<String, f64>| {
+            or_dash((!by_kind.is_empty()).then(|| by_kind.values().sum()))
+        };
+        numbers.add_row([
+            cell.engine.label.clone(),
+            d.ops_per_second.map_or("-".to_owned(), |rate| count(rate as u64)),
+            or_dash(d.wa_settled),
+            or_dash(d.wa_open),
+            d.read_bytes_per_read.map_or("-".to_owned(), |bytes| count(bytes as u64)),
+            sum(&d.blocks_per_get),
+            sum(&d.misses_per_get),
+            or_dash(d.sa_settled),
+            or_dash(d.sa_peak),
+            d.cpu_ns_per_op.map_or("-".to_owned(), |ns| nanos(ns as u64)),
+        ]);
+    }
+    out.extend(numbers.lines());
+    let mut latencies = table(&["engine", "operation", "count", "p50", "p99", "p99.9", "max"]);
+    for (cell, _, phase) in &rows {
+        for op in &phase.ops {
+            let Some(latency) = &op.latency else { continue };
+            latencies.add_row(latency_row(&cell.engine.label, &op.op, op.count, latency));
+        }
+    }
+    out.extend(latencies.lines());
+    rows.iter().for_each(|(cell, measure, phase)| out.extend(remarks(cell, measure, phase)));
+    out
+}
+
+fn latency_row(engine: &str, op: &str, ops: u64, latency: &LatencySummary) -> [String; 7] {
+    let told = |ns: Option<u64>| ns.map_or("-".to_owned(), nanos);
+    [
+        engine.to_owned(),
+        op.to_owned(),
+        count(ops),
+        told(latency.p50_ns),
+        told(latency.p99_ns),
+        told(latency.p999_ns),
+        nanos(latency.max_ns),
+    ]
+}
+
+/// What the numbers of one engine leave out: causes, debt, memory, caps, stalls.
+fn remarks(cell: &CellRecord, measure: &Measure, phase: &PhaseRecord) -> Vec<String> {
+    let d = &measure.derived;
+    let mut parts = Vec::new();
+    if !d.wa_by_cause.is_empty() {
+        let causes: Vec<_> = d
+            .wa_by_cause
+            .iter()
+            .take(CAUSES_MAX)
+            .map(|(cause, share)| format!("{cause} {}", three(*share)))
+            .collect();
+        parts.push(format!("wrote per user byte {}", causes.join(" + ")));
+    }
+    parts.push(format!("memory {}", bytes(phase.memory_peak_bytes)));
+    if let Some(rss) = phase.rss_anon_peak_bytes {
+        parts.push(format!("process {}", bytes(rss)));
+    }
+    if d.debt_bytes > 0 || d.debt_left_bytes > 0 {
+        parts.push(format!("debt {}, {} after drain", bytes(d.debt_bytes), bytes(d.debt_left_bytes)));
+    }
+    if let Some(stalled) = d.stalled_share.filter(|share| *share >= 0.001) {
+        parts.push(format!("writers waited {:.1} % of the time", stalled * 100.0));
+    }
+    if let Some(capped) = &phase.capped {
+        parts.push(format!("CAPPED: {capped}"));
+    }
+    wrap(&format!("  {}: {}", cell.engine.label, parts.join("; ")), 4)
+}
+
+/// The checks in one line if all is well, else every failed one.
+fn checks<'a>(cells: &[&'a CellRecord], between: impl Iterator<Item = &'a Check>) -> Vec<String> {
+    let of_cells =
+        cells.iter().flat_map(|cell| cell.checks.iter().map(|check| (cell.engine.label.as_str(), check)));
+    let all: Vec<_> = of_cells.chain(between.map(|check| ("all engines", check))).collect();
+    let number = |verdict| all.iter().filter(|(_, check)| check.verdict == verdict).count();
+    let (pass, fail) = (number(Verdict::Pass), number(Verdict::Fail));
+    let mut ids: Vec<&str> = Vec::new();
+    for (_, check) in all.iter().filter(|(_, check)| check.verdict == Verdict::NotApplicable) {
+        if !ids.contains(&check.id.as_str()) {
+            ids.push(&check.id);
+        }
+    }
+    let skipped = if ids.is_empty() { String::new() } else { format!(", not applicable: {}", ids.join(" ")) };
+    let mut out = wrap(&format!("checks: {pass} passed, {fail} failed{skipped}"), 2);
+    for (engine, check) in all.iter().filter(|(_, check)| check.verdict == Verdict::Fail) {
+        out.extend(wrap(&format!("  INVALID {engine} {}: {}: {}", check.id, check.what, check.detail), 4));
+    }
+    out
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header.iter().copied());
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 1));
+        if index > 0 && header[index] != "operation" {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// Breaks a line at spaces so that it fits, later lines indented.
+fn wrap(text: &str, indent: usize) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    let lead = text.len() - text.trim_start().len();
+    let mut line = " ".repeat(lead);
+    for word in text.split_whitespace() {
+        let is_fresh = line.trim().is_empty();
+        if !is_fresh && line.len() + 1 + word.len() > usize::from(WIDTH) {
+            out.push(std::mem::replace(&mut line, " ".repeat(indent)));
+        } else if !is_fresh {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    out.push(line);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_break_at_spaces() {
+        let text = format!("  name: {}", "word ".repeat(40));
+        let lines = wrap(&text, 4);
+        assert!(lines.iter().all(|line| line.len() <= 80), "{lines:?}");
+        assert!(lines[0].starts_with("  name: word") && lines[1].starts_with("    word"));
+    }
+}

@@ -1,0 +1,272 @@
+//! One cell: a fresh directory, one engine, one workload from its first phase to its last, and the checks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use kv_api::{EngineInfo, IoStats, Kv, Shape};
+use workloads::rng::mix64;
+use workloads::{OpDigest, Oracle};
+
+use super::checks::{self, Check, Verdict};
+use super::phase::{Outcome, Stage};
+use super::plan::{Workload, durability};
+use super::verify::Scanned;
+use crate::error::{Failure, Result};
+use crate::metrics::record::sum;
+use crate::metrics::{Derived, Moved, PhaseRecord};
+use crate::registry::{EngineSpec, Opener};
+use crate::sys::ack::AckLog;
+use crate::sys::interrupt::Interrupt;
+use crate::sys::{disk, proc};
+
+/// Everything kept of one cell.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct CellRecord {
+    /// What tells it from every other cell.
+    pub id: String,
+    /// The name of the workload.
+    pub workload: String,
+    /// The engine, as `--engine` takes it.
+    pub engine: EngineSpec,
+    /// What the engine said it is, with every setting in force.
+    pub info: Option<EngineInfo>,
+    /// The workload with every default and amount written out.
+    pub spec: serde_json::Value,
+    /// The phases, in order.
+    pub phases: Vec<PhaseRecord>,
+    /// The measured phases in numbers.
+    pub measures: Vec<Measure>,
+    /// Digest of the operations of all phases: equal digests ran the same stream.
+    pub op_digest: String,
+    /// What the store held at the end.
+    pub contents: Option<String>,
+    /// The cross-checks.
+    pub checks: Vec<Check>,
+    /// The structure on disk at the end.
+    pub shape: Option<Shape>,
+    /// Wall time of the whole cell, in nanoseconds.
+    pub wall_ns: u64,
+    /// Why it did not finish, if it did not.
+    pub failure: Option<String>,
+    /// True if the user interrupted it.
+    pub interrupted: bool,
+}
+
+/// One measured phase in numbers.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Measure {
+    /// Its name.
+    pub name: String,
+    /// Its place among the phases.
+    pub phase: usize,
+    /// How keys were chosen.
+    pub dist: String,
+    /// The numbers.
+    pub derived: Derived,
+}
+
+impl CellRecord {
+    /// True if every phase ran to its end or to its cap.
+    pub fn is_complete(&self) -> bool {
+        self.failure.is_none() && !self.interrupted
+    }
+
+    /// True if a check failed.
+    pub fn is_invalid(&self) -> bool {
+        self.checks.iter().any(|check| check.verdict == Verdict::Fail)
+    }
+
+    /// True if every client did all its operations, so that the contents do not depend on speed.
+    pub fn did_whole_stream(&self) -> bool {
+        let ops = |phase: &&PhaseRecord| matches!(phase.kind.as_str(), "load" | "age" | "measure");
+        self.is_complete() && self.phases.iter().filter(ops).all(|phase| phase.capped.is_none())
+    }
+}
+
+/// Where and how cells are run.
+pub struct CellContext<'a> {
+    /// The data directory; each cell has its own below it.
+    pub data_dir: &'a Path,
+    /// Set by the user.
+    pub interrupt: &'a Interrupt,
+    /// Whether progress lines are wanted.
+    pub draw: bool,
+    /// Whether to leave the database behind.
+    pub keep: bool,
+    /// Where acknowledged operations are noted, if they are.
+    pub acks: Option<&'a AckLog>,
+}
+
+/// What the phases of a cell gave beside their records.
+#[derive(Default)]
+struct Ran {
+    digests: Vec<OpDigest>,
+    wrong: Vec<String>,
+    scanned: Option<Scanned>,
+    error: Option<kv_api::Error>,
+}
+
+impl CellContext<'_> {
+    /// The directory of a cell.
+    pub fn dir_of(&self, workload: &Workload, engine: &EngineSpec) -> PathBuf {
+        self.data_dir.join(format!("{}-{}", workload.name, engine.dir_name()))
+    }
+
+    /// Runs one cell. A failing engine gives a record that says so.
+    ///
+    /// # Errors
+    /// The directory cannot be made, or the engine does not open.
+    pub fn run(
+        &self,
+        id: String,
+        workload: &Workload,
+        engine: &EngineSpec,
+        open: &Opener,
+    ) -> Result<CellRecord> {
+        let start = Instant::now();
+        let dir = self.dir_of(workload, engine);
+        if dir.exists() {
+            remove(&dir)?;
+        }
+        fs::create_dir_all(&dir).map_err(|error| Failure::io("create the directory", &dir, &error))?;
+        let kernel = proc::io();
+        let opened =
+            open(&dir).map_err(|error| Failure::from(error).within(format!("engine `{}`", engine.label)))?;
+        let db: &dyn Kv = &*opened;
+        let mut record = CellRecord {
+            id,
+            workload: workload.name.clone(),
+            engine: engine.clone(),
+            info: Some(db.info()),
+            spec: serde_json::to_value(&workload.spec).unwrap_or_default(),
+            phases: Vec::new(),
+            measures: Vec::new(),
+            op_digest: String::new(),
+            contents: None,
+            checks: Vec::new(),
+            shape: None,
+            wall_ns: 0,
+            failure: None,
+            interrupted: false,
+        };
+        let stage = Stage {
+            engine: db,
+            label: &engine.label,
+            dir: &dir,
+            spec: &workload.spec,
+            durability: durability(&workload.spec),
+            interrupt: self.interrupt,
+            draw: self.draw,
+            acks: self.acks,
+        };
+        let at_open = db.stats().io.unwrap_or_default();
+        let ran = run_phases(&stage, &mut record);
+        record.interrupted = self.interrupt.is_set();
+        record.op_digest = fold(&ran.digests);
+        record.contents = ran
+            .scanned
+            .as_ref()
+            .map(|scanned| format!("{} entries, digest {:016x}", scanned.found.entries, scanned.found.xor));
+        if ran.error.is_none() && !record.interrupted {
+            finish_checks(&stage, &mut record, &ran, at_open, kernel);
+            record.shape = db.shape().ok();
+        }
+        let closed = db.close();
+        record.failure = ran.error.or(closed.err()).map(|error| error.to_string());
+        record.measures = measures(workload, &record.phases);
+        record.wall_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        drop(opened);
+        if !self.keep {
+            remove(&dir)?;
+        }
+        Ok(record)
+    }
+}
+
+fn run_phases(stage: &Stage<'_, dyn Kv>, record: &mut CellRecord) -> Ran {
+    let threads = stage.spec.run.threads.max(1);
+    let mut oracles: Vec<_> =
+        (0..threads).map(|thread| Oracle::new(&stage.spec.data, thread, threads)).collect();
+    let mut ran = Ran::default();
+    for index in 0..stage.spec.phases.len() {
+        let Outcome { record: phase, digests, wrong, error, scanned } = stage.run(index, &mut oracles);
+        record.phases.push(phase);
+        ran.digests.extend(digests);
+        ran.wrong.extend(wrong);
+        ran.scanned = scanned.or(ran.scanned);
+        ran.error = error;
+        if ran.error.is_some() || stage.interrupt.is_set() {
+            break;
+        }
+    }
+    ran
+}
+
+fn finish_checks(
+    stage: &Stage<'_, dyn Kv>,
+    record: &mut CellRecord,
+    ran: &Ran,
+    at_open: IoStats,
+    kernel: Option<proc::ProcIo>,
+) {
+    let total = total(&record.phases);
+    let stats = stage.engine.stats();
+    // The kernel is read last: what a background thread still moves makes it larger, never smaller.
+    let kernel = proc::io().zip(kernel).map(|(now, before)| now.since(before));
+    let phases = sum(&at_open, &total.io.unwrap_or_default());
+    let mapped = record
+        .info
+        .as_ref()
+        .is_some_and(|info| info.settings.iter().any(|(name, value)| name == "read_mode" && value == "mmap"));
+    record.checks.push(checks::x1_causes_add_up(&phases, stats.io.as_ref()));
+    record.checks.extend(checks::x2_x5_meter_against_kernel(stats.io.as_ref(), kernel, mapped));
+    record.checks.push(checks::x6_files(&stats.files, &disk::walk(stage.dir)));
+    record.checks.push(checks::x7_contents(ran.scanned.as_ref()));
+    record.checks.push(checks::x8_counts(&total, Some(stats.user.written_bytes)));
+    record.checks.push(checks::answers(total.wrong_answers, total.gets + total.scans, &ran.wrong));
+    match stage.engine.verify() {
+        Ok(report) => {
+            let first = report.problems.first().map(|problem| {
+                format!("{} at byte {}: {}", problem.path.display(), problem.offset, problem.what)
+            });
+            record.checks.push(checks::sound(report.problems.len() as u64, first, report.blocks));
+        }
+        Err(error) => record.checks.push(checks::sound(1, Some(error.to_string()), 0)),
+    }
+}
+
+fn total(phases: &[PhaseRecord]) -> Moved {
+    let mut total = Moved::default();
+    phases.iter().for_each(|phase| total.add(&phase.moved));
+    total
+}
+
+fn measures(workload: &Workload, phases: &[PhaseRecord]) -> Vec<Measure> {
+    let measured = phases.iter().enumerate().filter(|(_, phase)| phase.kind == "measure");
+    let made = measured.map(|(index, phase)| {
+        let drain = phases.get(index + 1).filter(|next| next.kind == "drain");
+        let is_named = phase.name != "measure";
+        Measure {
+            name: if is_named { phase.name.clone() } else { workload.name.clone() },
+            phase: index,
+            dist: workloads::generator::dist_name(&workload.spec, index).to_owned(),
+            derived: Derived::of(phase, drain),
+        }
+    });
+    made.collect()
+}
+
+/// One word for the streams of all clients in all phases, in order.
+fn fold(digests: &[OpDigest]) -> String {
+    let word = digests.iter().fold(0, |word, digest| mix64(mix64(word ^ digest.hash) ^ digest.ops));
+    format!("{word:016x}")
+}
+
+/// Removes the directory of a cell.
+///
+/// # Errors
+/// The system refuses.
+pub fn remove(dir: &Path) -> Result<()> {
+    fs::remove_dir_all(dir).map_err(|error| Failure::io("remove the directory", dir, &error))
+}

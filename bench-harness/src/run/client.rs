@@ -1,0 +1,342 @@
+//! One client thread: draws an operation, times it, checks the answer, takes note, and only then draws the next
+//! one. What is timed is the call alone; making keys and checking answers stay outside the clock.
+
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use kv_api::{Batch, Durability, KeyRange, Kv, ScanOptions};
+use workloads::{Mismatch, Op, OpKind, OpStream, Oracle};
+
+use crate::metrics::Latencies;
+use crate::sys::interrupt::Interrupt;
+use crate::sys::proc;
+
+/// Wrong answers that are kept word for word; the rest is counted.
+const WRONG_KEPT_MAX: usize = 3;
+
+/// A counter on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Progress(AtomicU64);
+
+impl Progress {
+    /// Operations done so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, ops: u64) {
+        // One thread writes each counter, so a load and a store lose nothing.
+        self.0.store(self.0.load(Ordering::Relaxed) + ops, Ordering::Relaxed);
+    }
+}
+
+/// What all clients of a phase share.
+pub struct Shared<'a, E: ?Sized> {
+    /// The engine.
+    pub engine: &'a E,
+    /// The level of every write.
+    pub durability: Durability,
+    /// Writes per batch.
+    pub batch: usize,
+    /// When the phase must end, whatever was done.
+    pub time_max: Option<Duration>,
+    /// Set by the user.
+    pub interrupt: &'a Interrupt,
+    /// Set by a client that failed, so that the others stop.
+    pub failed: &'a AtomicBool,
+}
+
+/// What one client did.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Operations drawn.
+    pub issued: u64,
+    /// Operations answered.
+    pub completed: u64,
+    /// Operations that failed.
+    pub errors: u64,
+    /// What the first of them said.
+    pub error: Option<kv_api::Error>,
+    /// Wrong answers.
+    pub wrong: u64,
+    /// The first few of them.
+    pub wrong_kept: Vec<String>,
+    /// Key and value bytes acknowledged.
+    pub user_bytes: u64,
+    /// Key and value bytes returned.
+    pub returned_bytes: u64,
+    /// Point reads.
+    pub gets: u64,
+    /// Scans.
+    pub scans: u64,
+    /// Entries returned by scans.
+    pub scanned_entries: u64,
+    /// Operations by kind.
+    pub by_kind: [u64; OpKind::ALL.len()],
+    /// Service times.
+    pub latencies: Latencies,
+    /// CPU time of the thread.
+    pub cpu_ns: u64,
+    /// True if time ran out before the operations did.
+    pub capped: bool,
+}
+
+/// One client at work.
+pub struct Client<'a, E: ?Sized> {
+    shared: &'a Shared<'a, E>,
+    oracle: &'a mut Oracle,
+    stream: &'a mut OpStream,
+    progress: &'a Progress,
+    acknowledged: Option<&'a AtomicU64>,
+    tally: Tally,
+    batch: Batch,
+    batched: Vec<OpKind>,
+    value: Vec<u8>,
+    entries: Vec<u8>,
+    lens: Vec<(usize, usize)>,
+}
+
+impl<'a, E: Kv + ?Sized> Client<'a, E> {
+    /// A client that draws from `stream`. `acknowledged` is told how many operations were acknowledged.
+    pub fn new(
+        shared: &'a Shared<'a, E>,
+        oracle: &'a mut Oracle,
+        stream: &'a mut OpStream,
+        progress: &'a Progress,
+        acknowledged: Option<&'a AtomicU64>,
+    ) -> Self {
+        Client {
+            shared,
+            oracle,
+            stream,
+            progress,
+            acknowledged,
+            tally: Tally::default(),
+            batch: Batch::new(),
+            batched: Vec::new(),
+            value: Vec::new(),
+            entries: Vec::new(),
+            lens: Vec::new(),
+        }
+    }
+
+    /// Works until the stream ends, time runs out, the user interrupts, or an operation fails.
+    pub fn run(mut self) -> Tally {
+        let cpu = proc::thread_cpu_ns();
+        let deadline = self.shared.time_max.map(|time| Instant::now() + time);
+        while let Some(op) = self.next_op() {
+            let done = if self.shared.batch > 1 && op.kind().writes() && op.kind() != OpKind::Rmw {
+                self.push(op)
+            } else {
+                self.commit_batch().and_then(|()| self.single(op))
+            };
+            let Ok(now) = done.map_err(|error| self.fail(error)) else { break };
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                self.tally.capped = !self.stream.is_done();
+                break;
+            }
+        }
+        if let Err(error) = self.commit_batch() {
+            self.fail(error);
+        }
+        self.tally.cpu_ns = proc::thread_cpu_ns().saturating_sub(cpu);
+        self.tally
+    }
+
+    fn next_op(&mut self) -> Option<Op> {
+        if self.shared.interrupt.is_set() || self.shared.failed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let op = self.stream.next(self.oracle)?;
+        self.tally.issued += 1;
+        Some(op)
+    }
+
+    fn fail(&mut self, error: kv_api::Error) {
+        self.shared.failed.store(true, Ordering::Relaxed);
+        self.tally.errors = self.tally.issued - self.tally.completed;
+        self.tally.error.get_or_insert(error);
+    }
+
+    /// Takes note that one operation of `kind` was answered after `ns`.
+    fn done(&mut self, kind: OpKind, ns: u64) {
+        self.tally.latencies.record(kind, ns);
+        self.tally.by_kind[kind as usize] += 1;
+        self.tally.completed += 1;
+        self.progress.add(1);
+        self.note_acknowledged();
+    }
+
+    /// The loop is closed, so the operations completed are the first ones drawn.
+    fn note_acknowledged(&self) {
+        if let Some(slot) = self.acknowledged {
+            slot.store(self.tally.completed, Ordering::Release);
+        }
+    }
+
+    fn wrong(&mut self, op: Op, mismatch: Mismatch) {
+        self.tally.wrong += 1;
+        if self.tally.wrong_kept.len() < WRONG_KEPT_MAX {
+            let (kind, record) = (op.kind().name(), op.record());
+            self.tally.wrong_kept.push(format!("{kind} of record {record}: {mismatch}"));
+        }
+    }
+
+    /// One operation on its own. Returns the moment it was answered.
+    fn single(&mut self, op: Op) -> kv_api::Result<Instant> {
+        match op.kind() {
+            OpKind::Get | OpKind::GetAbsent => self.get(op),
+            OpKind::Scan => self.scan(op),
+            _ => self.write(op),
+        }
+    }
+
+    fn get(&mut self, op: Op) -> kv_api::Result<Instant> {
+        let key = self.oracle.key(op);
+        let value = &mut self.value;
+        let start = Instant::now();
+        let found = self.shared.engine.get_with(&key, &mut |bytes| copy(bytes, value))?;
+        let end = Instant::now();
+        self.tally.gets += 1;
+        if found {
+            self.tally.returned_bytes += (key.len() + self.value.len()) as u64;
+        }
+        let answer = found.then_some(self.value.as_slice());
+        let checked = match (op, answer) {
+            (Op::GetAbsent { .. }, None) => Ok(()),
+            (Op::GetAbsent { .. }, Some(_)) => Err(Mismatch::Unexpected),
+            (_, answer) => self.oracle.check_get(op.record(), answer),
+        };
+        if let Err(mismatch) = checked {
+            self.wrong(op, mismatch);
+        }
+        self.done(op.kind(), nanos(start, end));
+        Ok(end)
+    }
+
+    fn scan(&mut self, op: Op) -> kv_api::Result<Instant> {
+        let Op::Scan { limit, .. } = op else { return self.get(op) };
+        let key = self.oracle.key(op);
+        self.entries.clear();
+        self.lens.clear();
+        let start = Instant::now();
+        let range = KeyRange { start: Bound::Included(&*key), end: Bound::Unbounded };
+        let mut scan = self.shared.engine.scan(range, ScanOptions::FORWARD)?;
+        for _ in 0..limit {
+            let Some(entry) = scan.next()? else { break };
+            self.entries.extend_from_slice(entry.key);
+            self.entries.extend_from_slice(entry.value);
+            self.lens.push((entry.key.len(), entry.value.len()));
+        }
+        drop(scan);
+        let end = Instant::now();
+        self.tally.scans += 1;
+        self.tally.scanned_entries += self.lens.len() as u64;
+        self.tally.returned_bytes += self.entries.len() as u64;
+        if let Err(mismatch) = self.check_scan(&key) {
+            self.wrong(op, mismatch);
+        }
+        self.done(OpKind::Scan, nanos(start, end));
+        Ok(end)
+    }
+
+    /// The entries begin at `key`, which exists, ascend, and are those that the oracle knows.
+    fn check_scan(&self, key: &[u8]) -> Result<(), Mismatch> {
+        let mut rest = self.entries.as_slice();
+        let mut last: Option<&[u8]> = None;
+        for (key_len, value_len) in &self.lens {
+            let (found, after) = rest.split_at(*key_len);
+            let (value, after) = after.split_at(*value_len);
+            let in_order = last.map_or(found == key, |last| last < found);
+            if !in_order {
+                return Err(Mismatch::Unexpected);
+            }
+            self.oracle.check_entry(found, value)?;
+            (last, rest) = (Some(found), after);
+        }
+        if last.is_none() { Err(Mismatch::Missing { expected: 0 }) } else { Ok(()) }
+    }
+
+    fn write(&mut self, op: Op) -> kv_api::Result<Instant> {
+        let key = self.oracle.key(op);
+        let mut value = std::mem::take(&mut self.entries);
+        if let Some(version) = op.version_written() {
+            self.oracle.values().fill(&key, version, &mut value);
+        }
+        let engine = self.shared.engine;
+        let is_rmw = op.kind() == OpKind::Rmw;
+        let read = &mut self.value;
+        let start = Instant::now();
+        let found = is_rmw && engine.get_with(&key, &mut |bytes| copy(bytes, read))?;
+        match op {
+            Op::Delete { .. } => engine.delete(&key, self.shared.durability)?,
+            _ => engine.put(&key, &value, self.shared.durability)?,
+        };
+        let end = Instant::now();
+        let value_bytes = if op.kind() == OpKind::Delete { 0 } else { value.len() };
+        self.tally.user_bytes += (key.len() + value_bytes) as u64;
+        self.entries = value;
+        if is_rmw {
+            self.tally.gets += 1;
+            self.tally.returned_bytes += if found { (key.len() + self.value.len()) as u64 } else { 0 };
+            let answer = found.then_some(self.value.as_slice());
+            if let Err(mismatch) = self.oracle.check_get(op.record(), answer) {
+                self.wrong(op, mismatch);
+            }
+        }
+        self.oracle.acknowledge(op);
+        self.done(op.kind(), nanos(start, end));
+        Ok(end)
+    }
+
+    /// Puts a write into the batch, and commits it when it is full.
+    fn push(&mut self, op: Op) -> kv_api::Result<Instant> {
+        let key = self.oracle.key(op);
+        match op.version_written() {
+            Some(version) => {
+                self.oracle.values().fill(&key, version, &mut self.value);
+                self.batch.put(&key, &self.value);
+            }
+            None => {
+                self.batch.delete(&key);
+            }
+        }
+        self.oracle.acknowledge(op);
+        self.batched.push(op.kind());
+        if self.batched.len() >= self.shared.batch {
+            self.commit_batch()?;
+        }
+        Ok(Instant::now())
+    }
+
+    fn commit_batch(&mut self) -> kv_api::Result<()> {
+        let Some(first) = self.batched.first().copied() else { return Ok(()) };
+        let start = Instant::now();
+        let written = self.shared.engine.write(&self.batch, self.shared.durability);
+        let end = Instant::now();
+        if written.is_ok() {
+            self.tally.latencies.record(first, nanos(start, end));
+            self.tally.user_bytes += self.batch.user_bytes();
+            for kind in &self.batched {
+                self.tally.by_kind[*kind as usize] += 1;
+            }
+            self.tally.completed += self.batched.len() as u64;
+            self.progress.add(self.batched.len() as u64);
+            self.note_acknowledged();
+        }
+        self.batch.clear();
+        self.batched.clear();
+        written.map(|_| ())
+    }
+}
+
+fn copy(bytes: &[u8], into: &mut Vec<u8>) {
+    into.clear();
+    into.extend_from_slice(bytes);
+}
+
+fn nanos(start: Instant, end: Instant) -> u64 {
+    u64::try_from(end.saturating_duration_since(start).as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,16 @@
+//! Running: a plan (`plan.rs`) is a list of cells, one engine under one workload each. A cell (`cell.rs`) opens a
+//! fresh directory and runs the workload's phases (`phase.rs`): client threads (`client.rs`) send operations in a
+//! closed loop, one watcher (`watch.rs`) samples and draws, `verify.rs` compares the store with the oracle, and
+//! `checks.rs` decides whether the numbers can be trusted.
+
+pub mod cell;
+pub mod checks;
+pub mod client;
+pub mod phase;
+pub mod plan;
+pub mod verify;
+pub mod watch;
+
+pub use cell::CellRecord;
+pub use checks::{Check, Verdict};
+pub use plan::{Overrides, Plan, Workload};

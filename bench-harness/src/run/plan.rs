@@ -1,0 +1,269 @@
+//! What will be run: workloads as the command line changed them, and one cell per engine and workload.
+
+use std::path::Path;
+
+use kv_api::{Background, CommonOptions, Durability, IoMode};
+use workloads::{PhaseKind, Scale, Spec, ready, toml_file};
+
+use crate::error::{Failure, Result};
+use crate::registry::EngineSpec;
+use crate::units::nearest;
+
+/// Rough rates for the estimate of a dry run: operations per second that went in batches, and singly.
+const BATCHED_PER_SECOND: f64 = 200_000.0;
+const SINGLE_PER_SECOND: f64 = 60_000.0;
+/// A run may need this many times its data: live entries, stale ones, and both sides of a compaction.
+const SPACE_FACTOR: u64 = 4;
+const SPACE_MARGIN: u64 = 64 << 20;
+
+/// What the command line changes in a workload.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Overrides {
+    /// Memory budget in bytes.
+    pub memory: Option<u64>,
+    /// Level of every write.
+    pub durability: Option<Durability>,
+    /// Client threads.
+    pub threads: Option<u32>,
+    /// Seed of all randomness.
+    pub seed: Option<u64>,
+    /// Another size: smoke, lab or full.
+    pub scale: Option<String>,
+}
+
+/// One workload, ready to run.
+#[derive(Debug, Clone)]
+pub struct Workload {
+    /// Its name.
+    pub name: String,
+    /// The text of its file, or of the files it was chained from.
+    pub text: String,
+    /// What it says, with every amount as a count.
+    pub spec: Spec,
+}
+
+/// Which way to the disk and who does the upkeep: the same for every cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Ground {
+    /// Which way page files and tables reach the disk.
+    pub io: IoMode,
+    /// Who does flushes, compactions and checkpoints.
+    pub background: Background,
+}
+
+/// Everything that will be run, in order.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The workloads.
+    pub workloads: Vec<Workload>,
+    /// The engines.
+    pub engines: Vec<EngineSpec>,
+    /// What all cells share.
+    pub ground: Ground,
+}
+
+impl Workload {
+    /// The ready workload or the file called `name`, changed by `overrides`.
+    ///
+    /// # Errors
+    /// No such workload, a file that cannot be used, or a scale that does not exist.
+    pub fn find(name: &str, overrides: &Overrides) -> Result<Workload> {
+        if let Some(ready) = ready::all().iter().find(|ready| ready.name == name) {
+            return Workload::parse(name, ready.text, overrides);
+        }
+        let path = Path::new(name);
+        if !path.exists() && path.extension().is_none() {
+            let hint = nearest(name, ready::names()).map_or_else(
+                || "`kvlab list` shows them".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            return Err(Failure::usage(format!("there is no workload `{name}` and no such file; {hint}")));
+        }
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::usage(format!("cannot read the workload file {name}: {error}")))?;
+        Workload::parse(name, &text, overrides)
+    }
+
+    /// Parses `text`, named `file` in errors, and applies `overrides`.
+    ///
+    /// # Errors
+    /// The text cannot be used, or a scale that does not exist.
+    pub fn parse(file: &str, text: &str, overrides: &Overrides) -> Result<Workload> {
+        let spec = toml_file::parse(file, text).map_err(|error| Failure::usage(error.to_string()))?;
+        let spec = overrides.apply(spec)?;
+        Ok(Workload { name: spec.name.clone(), text: text.to_owned(), spec })
+    }
+
+    /// Bytes of disk a run may need.
+    pub fn space_needed(&self) -> u64 {
+        let inserted: u64 = self
+            .spec
+            .phases
+            .iter()
+            .filter_map(|phase| phase.until.ops)
+            .map(|ops| self.spec.count(ops).saturating_mul(self.spec.data.entry_bytes()) / 4)
+            .sum();
+        self.spec
+            .data_bytes()
+            .saturating_add(inserted)
+            .saturating_mul(SPACE_FACTOR)
+            .saturating_add(2 * self.spec.run.memory_budget + SPACE_MARGIN)
+    }
+
+    /// Seconds one engine may take: a rough estimate, and the sum of the time caps if every phase has one.
+    pub fn seconds(&self) -> (f64, Option<f64>) {
+        let mut rough = 0.0;
+        let mut caps = Some(0.0);
+        for phase in &self.spec.phases {
+            let rate = if phase.batch > 1 { BATCHED_PER_SECOND } else { SINGLE_PER_SECOND };
+            let ops = match phase.kind {
+                PhaseKind::Load => self.spec.records(),
+                _ => phase.until.ops.map_or(0, |ops| self.spec.count(ops)),
+            };
+            let seconds = ops as f64 / rate;
+            rough += phase
+                .until
+                .s
+                .map_or(seconds, |cap| if ops > 0 { seconds.min(cap) } else { 1.0_f64.min(cap) });
+            if phase.kind != PhaseKind::Verify {
+                caps = caps.zip(phase.until.s).map(|(sum, cap)| sum + cap);
+            }
+        }
+        (rough, caps)
+    }
+
+    /// Workloads of one size made into one: the phases before the first measured one are run once, on the data
+    /// of the first, and then the measured phases of each in turn. `None` if their data or preparation differ.
+    pub fn chain(name: &str, parts: &[Workload]) -> Option<Workload> {
+        let first = parts.first()?;
+        let head = |workload: &Workload| {
+            let at = workload.spec.phases.iter().position(|phase| phase.kind == PhaseKind::Measure)?;
+            Some(workload.spec.phases[..at].to_vec())
+        };
+        let prepared = head(first)?;
+        let mut spec = first.spec.clone();
+        let (mut tail, mut purposes) = (Vec::new(), Vec::new());
+        for part in parts {
+            let same = part.spec.data == spec.data && part.spec.run == spec.run && head(part)? == prepared;
+            if !same {
+                return None;
+            }
+            purposes.push(part.spec.purpose.clone());
+            for phase in &part.spec.phases[prepared.len()..] {
+                if phase.kind != PhaseKind::Verify {
+                    let mut phase = phase.clone();
+                    if phase.kind == PhaseKind::Measure {
+                        phase.name = part.name.clone();
+                    }
+                    tail.push(phase);
+                }
+            }
+        }
+        let verify = first.spec.phases.iter().filter(|phase| phase.kind == PhaseKind::Verify).cloned();
+        tail.extend(verify);
+        spec.name = name.to_owned();
+        spec.purpose = purposes.join("; then ");
+        spec.phases = prepared.into_iter().chain(tail).collect();
+        let texts: Vec<_> = parts.iter().map(|part| part.text.as_str()).collect();
+        Some(Workload { name: name.to_owned(), text: texts.join("\n"), spec })
+    }
+}
+
+impl Overrides {
+    fn apply(&self, spec: Spec) -> Result<Spec> {
+        let mut spec = match &self.scale {
+            Some(scale) => spec.scaled(scale.parse::<Scale>().map_err(Failure::usage)?),
+            None => spec,
+        };
+        if let Some(memory) = self.memory {
+            spec.run.memory_budget = memory;
+        }
+        if let Some(durability) = self.durability {
+            spec.run.durability = match durability {
+                Durability::Memory => workloads::Durability::Memory,
+                Durability::Os => workloads::Durability::Os,
+                Durability::Disk => workloads::Durability::Disk,
+            };
+        }
+        if let Some(threads) = self.threads {
+            spec.run.threads = threads;
+        }
+        if let Some(seed) = self.seed {
+            spec.run.seed = seed;
+        }
+        Ok(spec.resolved())
+    }
+}
+
+/// The level of a workload in the words of the contract.
+pub fn durability(spec: &Spec) -> Durability {
+    match spec.run.durability {
+        workloads::Durability::Memory => Durability::Memory,
+        workloads::Durability::Os => Durability::Os,
+        workloads::Durability::Disk => Durability::Disk,
+    }
+}
+
+impl Ground {
+    /// The common options of a cell under `spec`.
+    pub fn common(&self, spec: &Spec) -> CommonOptions {
+        CommonOptions {
+            memory_budget: spec.run.memory_budget,
+            io: self.io,
+            background: self.background,
+            ..CommonOptions::default()
+        }
+    }
+}
+
+impl Plan {
+    /// Every cell in the order of the run: workload by workload, its engines in turn.
+    pub fn cells(&self) -> impl Iterator<Item = (&Workload, &EngineSpec)> {
+        self.workloads.iter().flat_map(|workload| self.engines.iter().map(move |engine| (workload, engine)))
+    }
+
+    /// What tells a cell from every other one: two runs with equal ids did the same.
+    pub fn cell_id(&self, workload: &Workload, engine: &EngineSpec) -> String {
+        let run = &workload.spec.run;
+        format!(
+            "{} {} seed={} records={} memory={} durability={} threads={} io={} background={}",
+            workload.name,
+            engine.label,
+            run.seed,
+            workload.spec.records(),
+            run.memory_budget,
+            durability(&workload.spec),
+            run.threads,
+            self.ground.io,
+            self.ground.background
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_main_job_loads_once_and_measures_twice() {
+        let overrides = Overrides { scale: Some("smoke".to_owned()), ..Overrides::default() };
+        let parts = ["read-heavy", "write-heavy"].map(|name| Workload::find(name, &overrides).unwrap());
+        let chained = Workload::chain("main", &parts).expect("the two workloads share their data");
+        let kinds: Vec<_> = chained.spec.phases.iter().map(|phase| phase.kind.name()).collect();
+        assert_eq!(kinds, ["load", "age", "settle", "measure", "drain", "measure", "drain", "verify"]);
+        assert_eq!(chained.spec.phases[5].name, "write-heavy");
+        let mut other = parts[1].clone();
+        other.spec.data.value.size += 1;
+        assert!(Workload::chain("main", &[parts[0].clone(), other]).is_none());
+    }
+
+    #[test]
+    fn a_wrong_name_or_scale_says_what_would_do() {
+        let none = Overrides::default();
+        let message = Workload::find("read-hevy", &none).unwrap_err().to_string();
+        assert!(message.contains("did you mean `read-heavy`"), "{message}");
+        let scaled = Overrides { scale: Some("tiny".to_owned()), ..Overrides::default() };
+        assert!(Workload::find("fill", &scaled).unwrap_err().to_string().contains("smoke, lab, full"));
+        assert!(Workload::find("no/such.toml", &none).unwrap_err().to_string().contains("no/such.toml"));
+    }
+}

@@ -1,0 +1,8 @@
+//! What the harness asks of the operating system: counters, host facts, directories, signals, one shared map.
+
+pub mod ack;
+pub mod disk;
+pub mod host;
+pub mod interrupt;
+pub mod map;
+pub mod proc;
