@@ -44,7 +44,7 @@ const RUN_EXAMPLES: &str = "Examples:
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run workloads on engines.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Show engines, their options, and the ready workloads.
     List,
 }
