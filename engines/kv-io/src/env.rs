@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::{Clock, RealClock, SimClock};
+use crate::os::RealVfs;
 use crate::vfs::Vfs;
 
 /// Files, time and randomness. Cheap to clone: clones share all three.
@@ -19,6 +20,11 @@ pub struct Env {
 }
 
 impl Env {
+    /// The machine: its files, its clock, true randomness.
+    pub fn os() -> Env {
+        Env::real(RealVfs::new())
+    }
+
     /// The machine's clock and true randomness over `vfs`.
     pub fn real(vfs: Arc<dyn Vfs>) -> Env {
         // The keys of a new RandomState come from the operating system.
@@ -29,6 +35,11 @@ impl Env {
     /// A clock that stands still and numbers that follow from `seed`: one seed is one schedule.
     pub fn simulated(vfs: Arc<dyn Vfs>, seed: u64) -> Env {
         Env { vfs, clock: Arc::new(SimClock::default()), rng: Arc::new(AtomicU64::new(seed)) }
+    }
+
+    /// The same time and randomness over other files.
+    pub fn with_vfs(&self, vfs: Arc<dyn Vfs>) -> Env {
+        Env { vfs, clock: Arc::clone(&self.clock), rng: Arc::clone(&self.rng) }
     }
 
     /// The next random number (SplitMix64; Steele, Lea and Flood, OOPSLA 2014).

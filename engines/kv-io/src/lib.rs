@@ -9,6 +9,9 @@
 //! | module | job |
 //! |---|---|
 //! | [`vfs`] | the file layer: two object-safe traits |
+//! | [`os`] | real files: buffered, direct, mapped; locks |
+//! | [`meter`], [`counters`] | bytes by cause and files by length; counters for hot paths |
+//! | [`layout`], [`identity`], [`home`] | names in a directory; what a database is; opening and creating one |
 //! | [`codec`], [`checksum`] | integers and a reader that cannot panic; the one checksum |
 //! | [`wal`], [`commit`] | the write-ahead log; commits through it, one order for both engines |
 //! | [`executor`], [`sync`] | background jobs and the one way to wait for them; locks that outlive a panic |
@@ -29,8 +32,15 @@ pub mod checksum;
 pub mod clock;
 pub mod codec;
 pub mod commit;
+pub mod counters;
 pub mod env;
 pub mod executor;
+pub mod home;
+pub mod identity;
+pub mod layout;
+mod mapped;
+pub mod meter;
+pub mod os;
 pub mod sync;
 pub mod vfs;
 pub mod wal;
@@ -40,4 +50,8 @@ mod memfs;
 
 pub use clock::Clock;
 pub use env::Env;
+pub use home::Home;
+pub use identity::Identity;
+pub use meter::{Meter, MeteredVfs};
+pub use os::RealVfs;
 pub use vfs::{Vfs, VfsFile};

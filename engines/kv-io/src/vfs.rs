@@ -5,8 +5,8 @@
 //! One virtual call per I/O is noise beside the system call behind it.
 
 use std::fmt::Debug;
-use std::io::IoSlice;
-use std::path::Path;
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kv_api::{Cause, Error, Result};
@@ -208,6 +208,29 @@ pub trait VfsFile: Send + Sync + Debug {
 
     /// The file as mapped memory for reading, where that exists. Mapped reads pass the meter by.
     fn map(&self) -> Option<Arc<dyn Map>>;
+}
+
+/// Refuses direct I/O at an offset, of a length or from an address that is no multiple of [`DIRECT_ALIGN`].
+pub(crate) fn check_aligned(path: &Path, action: &'static str, offset: u64, bytes: &[u8]) -> Result<()> {
+    let offset_fits = offset.is_multiple_of(DIRECT_ALIGN as u64);
+    let address = bytes.as_ptr().addr();
+    if offset_fits && bytes.len().is_multiple_of(DIRECT_ALIGN) && address.is_multiple_of(DIRECT_ALIGN) {
+        return Ok(());
+    }
+    let what = format!(
+        "direct I/O of {} bytes at offset {offset} from address {address:#x} is misaligned; all three must be \
+         multiples of {DIRECT_ALIGN}",
+        bytes.len()
+    );
+    Err(Error::io(action, path, io::Error::new(io::ErrorKind::InvalidInput, what)))
+}
+
+/// The directory that `path` is a name in.
+pub(crate) fn parent_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
 }
 
 /// Reads exactly `buffer.len()` bytes.

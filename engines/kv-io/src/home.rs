@@ -1,0 +1,175 @@
+//! Opening a directory: options checked, lock taken, identity read or begun. Both engines start here.
+//!
+//! Creation, each step synced before the next:
+//!
+//! 1. `LOCK` is taken.            2. `KVLAB.new` is written: from here numbered files belong to this creation.
+//! 3. The engine writes its first files.      4. [`Home::commit_identity`] renames `KVLAB.new` to `KVLAB`.
+//!
+//! A directory with `KVLAB.new` and no `KVLAB` is a creation that never finished: its numbered files are removed
+//! and it begins again. Numbered files with neither are a database that lost its identity: that is damage, and
+//! nothing is removed. Names that are not ours are never touched.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kv_api::{Cause, CommonOptions, Error, ErrorKind, Result};
+
+use crate::env::Env;
+use crate::identity::Identity;
+use crate::layout::{IDENTITY_FILE, IDENTITY_NEW_FILE, LOCK_FILE, known_files};
+use crate::meter::{Meter, MeteredVfs};
+use crate::vfs::{DirEntry, LockGuard, Vfs, parent_of};
+
+/// An open database directory. Dropping it frees the lock.
+#[derive(Debug)]
+pub struct Home {
+    /// The directory.
+    pub dir: PathBuf,
+    /// What the database is; its salt seeds every checksum. Fixed options are those of the creation.
+    pub identity: Identity,
+    /// True if the database does not exist before [`Home::commit_identity`].
+    pub is_new: bool,
+    /// The files, metered.
+    pub vfs: Arc<dyn Vfs>,
+    /// What moved through [`Home::vfs`].
+    pub meter: Arc<Meter>,
+    /// Time and randomness; its files are [`Home::vfs`].
+    pub env: Env,
+    _lock: Box<dyn LockGuard>,
+}
+
+/// What the names in a directory say about it.
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Empty,
+    Unfinished,
+    Complete,
+    /// A numbered file without an identity.
+    Lost(String),
+}
+
+fn state_of(entries: &[DirEntry]) -> State {
+    let has = |name: &str| entries.iter().any(|entry| entry.name == name);
+    match known_files(entries).first() {
+        _ if has(IDENTITY_FILE) => State::Complete,
+        _ if has(IDENTITY_NEW_FILE) => State::Unfinished,
+        Some((kind, id)) => State::Lost(kind.name(*id)),
+        None => State::Empty,
+    }
+}
+
+impl Home {
+    /// Opens the directory, or begins a new database in it. `fixed` holds the options to fix in a new database;
+    /// in one that exists those of its creation hold, see [`Identity::fixed`].
+    ///
+    /// # Errors
+    /// `InvalidOptions`; `NoDatabase` if there is none and none was to be created; `Locked`; `WrongEngine`;
+    /// `FormatVersion`; `Corruption` of the identity; `Io`.
+    pub fn open(
+        env: &Env,
+        dir: &Path,
+        engine: &str,
+        format_version: u32,
+        options: &CommonOptions,
+        fixed: Vec<(String, String)>,
+    ) -> Result<Home> {
+        options.check()?;
+        let (vfs, meter) = MeteredVfs::new(Arc::clone(&env.vfs));
+        prepare_dir(&*vfs, dir, options.create)?;
+        let lock = vfs.try_lock(&dir.join(LOCK_FILE), Cause::Identity)?;
+        // Only what is seen under the lock counts: another handle may just have created or left the directory.
+        let found = Identity::load(&*vfs, dir)?;
+        let is_new = found.is_none();
+        let identity = match found {
+            Some(identity) => {
+                identity.check(dir, engine, format_version, options.keyspace)?;
+                identity
+            }
+            None if options.create => {
+                clear_unfinished(&*vfs, dir)?;
+                let identity = Identity::new(env, engine, format_version, options.keyspace, fixed);
+                identity.begin(&*vfs, dir)?;
+                identity
+            }
+            None => return Err(Error::NoDatabase { path: dir.to_path_buf() }),
+        };
+        let env = env.with_vfs(Arc::clone(&vfs));
+        Ok(Home { dir: dir.to_path_buf(), identity, is_new, vfs, meter, env, _lock: lock })
+    }
+
+    /// The last step of a creation: call it after the engine's first files are synced. Nothing happens if the
+    /// database is not new.
+    ///
+    /// # Errors
+    /// `Io` or `NoSpace`; opening again tells whether the database exists.
+    pub fn commit_identity(&mut self) -> Result<()> {
+        if self.is_new {
+            self.identity.commit(&*self.vfs, &self.dir)?;
+            self.is_new = false;
+        }
+        Ok(())
+    }
+
+    /// The path of a file in this directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The names in the directory; the meter then knows every file here.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn list(&self) -> Result<Vec<DirEntry>> {
+        self.vfs.list(&self.dir, Cause::Recovery)
+    }
+}
+
+/// Sees that there is a directory that may be locked: without `create`, nothing is written where no database is.
+fn prepare_dir(vfs: &dyn Vfs, dir: &Path, create: bool) -> Result<()> {
+    match vfs.list(dir, Cause::Identity) {
+        Ok(entries) if create || state_of(&entries) == State::Complete => Ok(()),
+        Ok(_) => Err(Error::NoDatabase { path: dir.to_path_buf() }),
+        Err(error) if !is_missing(&error) => Err(error),
+        Err(_) if create => create_durably(vfs, dir),
+        Err(_) => Err(Error::NoDatabase { path: dir.to_path_buf() }),
+    }
+}
+
+fn is_missing(error: &Error) -> bool {
+    let Error::Io { source, .. } = error else { return false };
+    error.kind() == ErrorKind::Io && source.kind() == std::io::ErrorKind::NotFound
+}
+
+/// Makes the directory and whatever is missing above it, and syncs every directory that got a new name.
+fn create_durably(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    let mut parents = Vec::new();
+    let mut child = dir.to_path_buf();
+    while let Err(error) = vfs.list(&child, Cause::Identity) {
+        let parent = parent_of(&child);
+        if !is_missing(&error) || parent == child {
+            return Err(error);
+        }
+        parents.push(parent.clone());
+        child = parent;
+    }
+    vfs.create_dir(dir, Cause::Identity)?;
+    parents.iter().try_for_each(|parent| vfs.sync_dir(parent, Cause::Identity))
+}
+
+/// Removes what a creation left behind that never finished.
+fn clear_unfinished(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    let entries = vfs.list(dir, Cause::Identity)?;
+    match state_of(&entries) {
+        State::Lost(name) => {
+            let what = format!("it is missing although {name} is here");
+            return Err(Error::corruption(dir.join(IDENTITY_FILE), 0, what));
+        }
+        State::Unfinished => {}
+        State::Empty | State::Complete => return Ok(()),
+    }
+    for (kind, id) in known_files(&entries) {
+        vfs.remove(&dir.join(kind.name(id)), Cause::Identity)?;
+    }
+    // The removals become durable before `KVLAB.new` could: files without it would look like damage.
+    vfs.sync_dir(dir, Cause::Identity)
+}

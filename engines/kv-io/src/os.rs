@@ -1,0 +1,354 @@
+//! Real files on a Unix system: buffered or direct, whole reads and writes, locks, and no link ever followed.
+//!
+//! Files are opened with mode 0600 and never inherited by child processes; a name that is a link, a directory or
+//! a device is refused by looking at the open handle, and a FIFO cannot block the open. Direct I/O is asked for
+//! on the open handle and given up, for that file alone, when the file system refuses it.
+
+use std::collections::BTreeSet;
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io::{self, IoSlice};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kv_api::{Cause, Error, Result};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::mapped::MappedFile;
+use crate::vfs::{
+    Create, DIRECT_ALIGN, DirEntry, LockGuard, Map, OpenOptions, Vfs, VfsFile, check_aligned, parent_of,
+};
+
+/// The file system of the machine.
+#[derive(Debug)]
+pub struct RealVfs;
+
+impl RealVfs {
+    /// The file system of the machine, ready to be shared.
+    #[expect(clippy::new_ret_no_self, reason = "a file system is only ever used behind the trait")]
+    pub fn new() -> Arc<dyn Vfs> {
+        Arc::new(RealVfs)
+    }
+}
+
+/// Opens without following a link in the last component and without waiting for anything.
+fn open_raw(path: &Path, flags: OFlags) -> Result<File, Errno> {
+    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    loop {
+        match rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(handle) => return Ok(File::from(handle)),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Asks for direct I/O on an open file. Asking after the open means that a refusal leaves nothing to clean up.
+#[cfg(target_os = "linux")]
+fn go_direct(file: &File) -> bool {
+    let flags = rustix::fs::fcntl_getfl(file);
+    flags.and_then(|flags| rustix::fs::fcntl_setfl(file, flags | OFlags::DIRECT)).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn go_direct(_: &File) -> bool {
+    false
+}
+
+#[cfg(target_os = "linux")]
+fn leave_direct(file: &File) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(file)?;
+    Ok(rustix::fs::fcntl_setfl(file, flags - OFlags::DIRECT)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn leave_direct(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
+/// Reserves space for the first `len` bytes; `false` if the file system cannot.
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, len: u64) -> io::Result<bool> {
+    if len == 0 {
+        return Ok(true);
+    }
+    loop {
+        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, len) {
+            Ok(()) => return Ok(true),
+            Err(Errno::INTR) => {}
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserve(_: &File, _: u64) -> io::Result<bool> {
+    Ok(false)
+}
+
+fn not_a_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
+}
+
+impl Vfs for RealVfs {
+    fn open(&self, path: &Path, options: OpenOptions, _cause: Cause) -> Result<Arc<dyn VfsFile>> {
+        let access = if options.write { OFlags::RDWR } else { OFlags::RDONLY };
+        let (create, action) = match options.create {
+            Create::Never => (OFlags::empty(), "open"),
+            Create::New => (OFlags::CREATE | OFlags::EXCL, "create"),
+        };
+        let fail = |error: io::Error| Error::io(action, path, error);
+        let file = open_raw(path, access | create).map_err(|error| fail(error.into()))?;
+        if !file.metadata().map_err(fail)?.is_file() {
+            return Err(fail(not_a_file()));
+        }
+        let direct = AtomicBool::new(options.direct && go_direct(&file));
+        Ok(Arc::new(RealFile { path: path.to_path_buf(), file, direct }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path, _cause: Cause) -> Result<()> {
+        rustix::fs::rename(from, to).map_err(|error| Error::io("rename", from, error.into()))
+    }
+
+    fn remove(&self, path: &Path, _cause: Cause) -> Result<()> {
+        rustix::fs::unlink(path).map_err(|error| Error::io("remove", path, error.into()))
+    }
+
+    fn list(&self, dir: &Path, _cause: Cause) -> Result<Vec<DirEntry>> {
+        let fail = |error| Error::io("list", dir, error);
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            // A name that vanished meanwhile is not ours: ours vanish under the directory lock only.
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            names.push(DirEntry { name, is_file });
+        }
+        Ok(names)
+    }
+
+    fn create_dir(&self, dir: &Path, _cause: Cause) -> Result<()> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|error| Error::io("make the directory", dir, error))
+    }
+
+    fn sync_dir(&self, dir: &Path, _cause: Cause) -> Result<()> {
+        let fail = |error| Error::io("sync the directory", dir, error);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(CWD, dir, flags, Mode::empty());
+        File::from(handle.map_err(|error| fail(error.into()))?).sync_all().map_err(fail)
+    }
+
+    fn try_lock(&self, path: &Path, _cause: Cause) -> Result<Box<dyn LockGuard>> {
+        let fail = |error: io::Error| Error::io("lock", path, error);
+        let file = match open_raw(path, OFlags::RDWR | OFlags::CREATE) {
+            // Where nothing may be written, a lock file that is there already will do.
+            Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => open_raw(path, OFlags::RDONLY),
+            other => other,
+        };
+        let file = file.map_err(|error| fail(error.into()))?;
+        let found = file.metadata().map_err(fail)?;
+        if !found.is_file() {
+            return Err(fail(not_a_file()));
+        }
+        let locked = || Error::Locked { path: parent_of(path) };
+        let Some(guard) = RealLock::claim(file, (found.dev(), found.ino())) else { return Err(locked()) };
+        match guard.file.try_lock() {
+            Ok(()) => Ok(Box::new(guard)),
+            Err(TryLockError::WouldBlock) => Err(locked()),
+            Err(TryLockError::Error(error)) => Err(fail(error)),
+        }
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path, cause: Cause) -> Result<()> {
+        match rustix::fs::link(from, to) {
+            Ok(()) => Ok(()),
+            Err(Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                self.copy(from, to, cause)
+            }
+            Err(error) => Err(Error::io("link", from, error.into())),
+        }
+    }
+
+    fn free_space(&self, dir: &Path) -> Result<u64> {
+        let found = rustix::fs::statvfs(dir);
+        let found = found.map_err(|error| Error::io("ask for the free space of", dir, error.into()))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+}
+
+impl RealVfs {
+    /// A synced copy, for file systems without links.
+    fn copy(&self, from: &Path, to: &Path, cause: Cause) -> Result<()> {
+        let source = self.open(from, OpenOptions::READ, cause)?;
+        let target = self.open(to, OpenOptions::NEW, cause)?;
+        let mut buffer = vec![0; 1 << 20];
+        let mut offset = 0;
+        loop {
+            let found = source.read_at(offset, &mut buffer, cause)?;
+            let Some(bytes) = buffer.get(..found).filter(|bytes| !bytes.is_empty()) else {
+                return target.sync_all(cause);
+            };
+            target.write_at(offset, &[IoSlice::new(bytes)], cause)?;
+            offset += found as u64;
+        }
+    }
+}
+
+/// The lock files this process holds, by device and inode: the same directory under two paths is one.
+static HELD: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
+
+/// An advisory lock of the whole file (`flock`) that also keeps other handles of this process out. Closing an
+/// unrelated handle of the same file does not drop it, as it would with `fcntl` locks.
+#[derive(Debug)]
+struct RealLock {
+    file: File,
+    place: (u64, u64),
+}
+
+impl RealLock {
+    /// Enters the file into the table of this process; `None` if it is there already.
+    fn claim(file: File, place: (u64, u64)) -> Option<RealLock> {
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        held.insert(place).then(|| RealLock { file, place })
+    }
+}
+
+impl LockGuard for RealLock {}
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // Closing the handle unlocks as well; asking first frees the lock even if a child process shares it.
+        let _ = self.file.unlock();
+        HELD.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.place);
+    }
+}
+
+#[derive(Debug)]
+struct RealFile {
+    path: PathBuf,
+    file: File,
+    direct: AtomicBool,
+}
+
+impl RealFile {
+    fn is_direct(&self) -> bool {
+        self.direct.load(Ordering::Relaxed)
+    }
+
+    fn fail(&self, action: &'static str, error: impl Into<io::Error>) -> Error {
+        Error::io(action, &self.path, error.into())
+    }
+
+    /// True if the call that failed with `error` is worth another try: it was interrupted, or the file system
+    /// refused direct I/O and the file is buffered from now on.
+    fn try_again(&self, error: &io::Error) -> bool {
+        if error.kind() == io::ErrorKind::Interrupted {
+            return true;
+        }
+        let refused = error.raw_os_error() == Some(Errno::INVAL.raw_os_error());
+        if refused && self.is_direct() && leave_direct(&self.file).is_ok() {
+            self.direct.store(false, Ordering::Relaxed);
+            return true;
+        }
+        false
+    }
+
+    /// One call to the system; how many bytes it took.
+    fn write_some(&self, offset: u64, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        #[cfg(target_os = "linux")]
+        if let [_, _, ..] = parts {
+            // No call takes more than this many parts.
+            let first = parts.get(..1024).unwrap_or(parts);
+            return Ok(rustix::io::pwritev(&self.file, first, offset)?);
+        }
+        parts.first().map_or(Ok(0), |part| self.file.write_at(part, offset))
+    }
+}
+
+impl VfsFile for RealFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    // `read_many` stays the trait's loop: one thread, one read after another. Reads that overlap on the device
+    // (io_uring, or a few reader threads) will be added here and nowhere else.
+    fn read_at(&self, offset: u64, buffer: &mut [u8], _cause: Cause) -> Result<usize> {
+        if self.is_direct() {
+            check_aligned(&self.path, "read", offset, buffer)?;
+        }
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => {
+                    filled += count;
+                    // A direct read that stops between two units has met the end of the file.
+                    if self.is_direct() && !count.is_multiple_of(DIRECT_ALIGN) {
+                        break;
+                    }
+                }
+                Err(error) if self.try_again(&error) => {}
+                Err(error) => return Err(self.fail("read", error)),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&self, mut offset: u64, parts: &[IoSlice<'_>], _cause: Cause) -> Result<()> {
+        if self.is_direct() {
+            let mut start = offset;
+            for part in parts {
+                check_aligned(&self.path, "write", start, part)?;
+                start += part.len() as u64;
+            }
+        }
+        let mut parts: Vec<IoSlice<'_>> = parts.iter().filter(|part| !part.is_empty()).copied().collect();
+        let mut rest = parts.as_mut_slice();
+        while !rest.is_empty() {
+            match self.write_some(offset, rest) {
+                Ok(0) => return Err(self.fail("write", io::Error::from(io::ErrorKind::WriteZero))),
+                Ok(count) => {
+                    offset += count as u64;
+                    IoSlice::advance_slices(&mut rest, count);
+                }
+                Err(error) if self.try_again(&error) => {}
+                Err(error) => return Err(self.fail("write", error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn allocate(&self, len: u64, cause: Cause) -> Result<()> {
+        let reserved = reserve(&self.file, len).map_err(|error| self.fail("allocate space for", error))?;
+        if reserved || len <= self.len()? { Ok(()) } else { self.set_len(len, cause) }
+    }
+
+    fn set_len(&self, len: u64, _cause: Cause) -> Result<()> {
+        self.file.set_len(len).map_err(|error| self.fail("set the length of", error))
+    }
+
+    fn sync_data(&self, _cause: Cause) -> Result<()> {
+        self.file.sync_data().map_err(|error| self.fail("sync", error))
+    }
+
+    fn sync_all(&self, _cause: Cause) -> Result<()> {
+        self.file.sync_all().map_err(|error| self.fail("sync", error))
+    }
+
+    fn len(&self) -> Result<u64> {
+        let found = self.file.metadata().map_err(|error| self.fail("ask for the length of", error))?;
+        Ok(found.len())
+    }
+
+    fn align(&self) -> usize {
+        if self.is_direct() { DIRECT_ALIGN } else { 1 }
+    }
+
+    fn map(&self) -> Option<Arc<dyn Map>> {
+        MappedFile::of(&self.file).ok().map(|map| Arc::new(map) as Arc<dyn Map>)
+    }
+}
