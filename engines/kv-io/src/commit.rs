@@ -264,15 +264,19 @@ impl CommitLog {
     /// The commit lock, if the log may still be written.
     fn locked<A: Apply>(&self, engine: &A) -> Result<std::sync::MutexGuard<'_, Tail>> {
         let tail = lock(&self.commit);
-        if tail.in_flight && self.broken.get().is_none() {
-            let error = Error::Poisoned { cause: Arc::from("a commit panicked half way") };
-            self.latch(engine, &error);
-        }
+        self.latch_if_half_done(engine, &tail);
         self.check(engine)?;
         if tail.closed {
             return Err(Error::Closed);
         }
         Ok(tail)
+    }
+
+    /// A commit that neither published nor failed has panicked: nobody knows what the engine holds.
+    fn latch_if_half_done<A: Apply>(&self, engine: &A, tail: &Tail) {
+        if tail.in_flight && self.broken.get().is_none() {
+            self.latch(engine, &Error::Poisoned { cause: Arc::from("a commit panicked half way") });
+        }
     }
 
     fn check<A: Apply>(&self, engine: &A) -> Result<()> {
@@ -297,8 +301,8 @@ impl CommitLog {
             return Err(self.latch(engine, &error));
         }
         let last_seq = tail.writer.next_seq() - 1;
-        self.last_seq.store(last_seq, Ordering::Release);
         engine.publish(last_seq);
+        self.last_seq.store(last_seq, Ordering::Release);
         tail.in_flight = false;
         Ok(last_seq)
     }
@@ -306,15 +310,10 @@ impl CommitLog {
     /// Remembers that the log is broken and poisons the engine. Returns what the caller shall get: never a plain
     /// `NoSpace`, which would promise that nothing happened.
     fn latch<A: Apply>(&self, engine: &A, error: &Error) -> Error {
-        let error = self.latch_only(error);
-        engine.poison(&error);
-        error
-    }
-
-    fn latch_only(&self, error: &Error) -> Error {
         let error = if error.kind() == ErrorKind::NoSpace { error.to_poisoned() } else { error.clone() };
         // A second failure is a consequence of the first.
         let _ = self.broken.set(error.clone());
+        engine.poison(&error);
         error
     }
 
@@ -377,21 +376,17 @@ impl CommitLog {
     /// Makes everything durable, marks the log as closed, and takes no more commits. A second call does nothing.
     ///
     /// # Errors
-    /// `Poisoned`; `NoSpace` if the mark found no room: everything is durable, only the mark is missing. Any
-    /// other error poisons the engine.
+    /// `Poisoned`; any other error poisons the engine.
     pub fn close<A: Apply>(&self, engine: &A) -> Result<()> {
         let mut tail = lock(&self.commit);
+        self.latch_if_half_done(engine, &tail);
         if let Some(error) = self.broken.get() {
             return Err(error.to_poisoned());
         }
         if std::mem::replace(&mut tail.closed, true) {
             return Ok(());
         }
-        match tail.writer.close() {
-            Ok(()) => Ok(()),
-            Err(Failure::Refused(error)) => Err(error),
-            Err(Failure::Broken(error)) => Err(self.latch(engine, &error)),
-        }
+        tail.writer.close().map_err(|error| self.latch(engine, &error))
     }
 }
 

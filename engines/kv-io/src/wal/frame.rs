@@ -1,4 +1,4 @@
-//! A frame: one batch in the log, or the mark of a closed log.
+//! A frame: one batch in the log, or a mark: the log goes on in another segment, or was closed.
 //!
 //! ```text
 //! | header_crc u32 | body_crc u32 | body_len u32 | count u32 | segment u32 | unsynced u32 | first_seq u64 | body | 0..7 zeros |
@@ -8,7 +8,7 @@
 //! * `header_crc` covers bytes 4..32, `body_crc` the body and its zeros; both are seeded with the salt, the
 //!   segment's id and the place in the segment ([`FileSum`]), so stale bytes of a recycled segment never verify.
 //! * `body` is [`kv_api::Batch::encoded`] as it is, `body_len` its length without the zeros, `count` its operations,
-//!   numbered from `first_seq`. A frame without operations closes the log.
+//!   numbered from `first_seq`. A frame without operations is a [`Mark`].
 //! * `segment` is the lower half of the segment's id; it makes the search for a later frame cheap.
 //! * `unsynced` tells how many operations right before `first_seq` were not known to be on disk when the frame
 //!   was written (at most [`u32::MAX`]). So `durable_upto = first_seq - 1 - unsynced`: if a frame at or below it
@@ -76,7 +76,7 @@ pub struct FrameHeader {
     pub body_crc: u32,
     /// Bytes of the body, without zeros.
     pub body_len: u32,
-    /// Operations in the body; 0 for the frame that closes the log.
+    /// Operations in the body; 0 for a mark.
     pub count: u32,
     /// Operations right before `first_seq` that were not known to be on disk.
     pub unsynced: u32,
@@ -165,9 +165,44 @@ impl FrameHeader {
         FRAME_HEADER_LEN_U64 + u64::from(self.body_len).next_multiple_of(8)
     }
 
-    /// True for the frame that closes the log.
-    pub fn is_closed(&self) -> bool {
+    /// True if this is no batch but a [`Mark`].
+    pub fn is_mark(&self) -> bool {
         self.count == 0
+    }
+}
+
+/// The last frame of a segment that was left in good order. Everything before it was on disk when it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// The handle was closed: any damage to the log from here on is damage. No body.
+    Closed,
+    /// The log goes on in the segment with this id, whose header was on disk by then. Body: the id, 8 bytes.
+    Continued(u64),
+}
+
+/// Bytes of the longest mark. Every segment keeps this much room behind its batches.
+pub const MARK_LEN_MAX: u64 = 40;
+
+impl Mark {
+    /// The bytes of a frame that carries this mark at `place`, behind the operations below `next_seq`.
+    pub fn encode(self, place: FramePlace<'_>, next_seq: SeqNo) -> Vec<u8> {
+        let id = match self {
+            Mark::Closed => None,
+            Mark::Continued(id) => Some(id.to_le_bytes()),
+        };
+        let body = id.as_ref().map_or(&[][..], |id| id);
+        let header = FrameHeader::of(place, next_seq, 0, next_seq.saturating_sub(1), body);
+        [&header.encode(place)[..], body].concat()
+    }
+
+    /// The mark in the body of a frame without operations.
+    pub fn decode(body: &[u8]) -> Option<Mark> {
+        let mut reader = Reader::new(body);
+        if reader.is_empty() {
+            return Some(Mark::Closed);
+        }
+        let id = reader.u64()?;
+        reader.is_empty().then_some(Mark::Continued(id))
     }
 }
 
@@ -191,6 +226,21 @@ mod tests {
         ];
         assert_eq!(bytes, golden);
         assert_eq!((padding(7).len(), frame_len(7)), (1, 40));
+    }
+
+    #[test]
+    fn marks_come_back() {
+        let sum = FileSum::new(1, 2);
+        let place = FramePlace { sum: &sum, segment_id: 2, offset: 4096 };
+        for mark in [Mark::Closed, Mark::Continued(3)] {
+            let bytes = mark.encode(place, 10);
+            let header = FrameHeader::decode(place, &bytes).unwrap();
+            assert!(header.is_mark() && header.frame_len() == bytes.len() as u64);
+            assert!(header.frame_len() <= MARK_LEN_MAX && header.durable_upto() == 9);
+            let body = header.body(place, &bytes[FRAME_HEADER_LEN..]).unwrap();
+            assert_eq!(Mark::decode(body), Some(mark));
+        }
+        assert_eq!(Mark::decode(&[1]), None);
     }
 
     #[test]

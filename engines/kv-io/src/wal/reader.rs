@@ -15,7 +15,7 @@ use std::sync::Arc;
 use kv_api::limits::BATCH_BYTES_MAX;
 use kv_api::{Cause, Error, Ops, RecoveryReport, Result, SeqNo};
 
-use super::frame::{FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, FramePlace, frame_len};
+use super::frame::{FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, FramePlace, MARK_LEN_MAX, Mark, frame_len};
 use super::segment::{HEADER_FIELDS_LEN, Live, SEGMENT_HEADER_LEN, SegmentHeader, check_version};
 use super::{LogPlace, parse_name};
 use crate::checksum::FileSum;
@@ -94,7 +94,7 @@ impl Found {
     /// All bytes that may hold frames, header included.
     fn read(&self) -> Result<Vec<u8>> {
         // No segment is longer than one that holds the largest batch; a longer file is damaged behind its frames.
-        let most = usize_of(SEGMENT_HEADER_LEN).saturating_add(frame_len(BATCH_BYTES_MAX));
+        let most = usize_of(SEGMENT_HEADER_LEN + MARK_LEN_MAX).saturating_add(frame_len(BATCH_BYTES_MAX));
         let len = usize_of(self.file.len()?).min(most);
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(len).map_err(|_| {
@@ -199,24 +199,39 @@ impl Replay<'_> {
     fn walk(&mut self, segment: &Found, successor: Option<Live>) -> Result<()> {
         let bytes = segment.read()?;
         let mut at = usize_of(SEGMENT_HEADER_LEN);
-        self.report.clean = false;
+        let mut mark = None;
         while let Some((header, body)) = whole_frame(segment, &bytes, at) {
-            if successor.is_some_and(|next| header.first_seq >= next.first_seq && !header.is_closed()) {
+            let superseded = |next: Live| header.first_seq >= next.first_seq && !header.is_mark();
+            if successor.is_some_and(superseded) {
                 break;
             }
+            let corrupt = |what: String| Error::corruption(segment.file.path(), offset_u64(at), what);
             if header.first_seq != self.next_seq {
-                let what =
-                    format!("a frame begins with operation {}, expected {}", header.first_seq, self.next_seq);
-                return Err(Error::corruption(segment.file.path(), offset_u64(at), what));
+                let (found, wanted) = (header.first_seq, self.next_seq);
+                return Err(corrupt(format!("a frame begins with operation {found}, expected {wanted}")));
             }
-            if header.is_closed() {
-                self.report.clean = true;
+            if header.is_mark() {
+                mark = Mark::decode(body);
+                if mark.is_none() {
+                    return Err(corrupt("a mark has an unknown kind".to_owned()));
+                }
                 break;
             }
             self.deliver(segment, at, header, body)?;
             at = at.saturating_add(usize_of(header.frame_len()));
         }
-        self.end_of_segment(segment, &bytes, at, successor)
+        self.report.clean = mark == Some(Mark::Closed);
+        match mark {
+            Some(Mark::Continued(id)) if successor.is_none_or(|next| next.id != id) => {
+                let what = format!(
+                    "the segment is missing or unreadable; {} goes on in it",
+                    segment.file.path().display()
+                );
+                Err(Error::corruption(self.place.path(id), 0, what))
+            }
+            Some(_) if successor.is_none() => Ok(()),
+            _ => self.end_of_segment(segment, &bytes, at, successor),
+        }
     }
 
     fn deliver(&mut self, segment: &Found, at: usize, header: FrameHeader, body: &[u8]) -> Result<()> {
@@ -264,9 +279,6 @@ impl Replay<'_> {
                 // The data files hold everything up to there.
                 self.next_seq = next.first_seq;
             }
-            return Ok(());
-        }
-        if self.report.clean {
             return Ok(());
         }
         let mut dropped_upto = self.torn_frame_end(segment, bytes, at);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use kv_api::{Cause, Error, ErrorKind, Result, SeqNo};
 
 use super::BUFFER_BYTES_MAX;
-use super::frame::{FRAME_HEADER_LEN, FrameHeader, FramePlace, frame_len, padding};
+use super::frame::{FRAME_HEADER_LEN, FrameHeader, FramePlace, MARK_LEN_MAX, Mark, frame_len, padding};
 use super::segment::{SEGMENT_HEADER_LEN, SegmentFile, Segments};
 
 /// Why a frame could not be logged.
@@ -72,18 +72,35 @@ impl Writer {
     /// `Refused` with `NoSpace` as long as nothing of the log was touched, else `Broken`.
     pub fn reserve(&mut self, body_len: usize) -> Result<(), Failure> {
         let options = self.segments.options();
-        let len = frame_len(body_len) as u64;
+        // Each segment also has room for the mark that ends it, so that ending it cannot be refused.
+        let len = frame_len(body_len) as u64 + MARK_LEN_MAX;
         let empty = self.end == SEGMENT_HEADER_LEN && self.buffer.is_empty();
         if !empty && self.frames_end() + len > options.segment_bytes {
             // What may be refused comes first: after the sync there is no way back.
             let next = self.segments.obtain().map_err(refused)?;
-            self.sync().map_err(Failure::Broken)?;
-            self.segments.activate(&next, self.next_seq).map_err(Failure::Broken)?;
-            self.active = next;
-            self.end = SEGMENT_HEADER_LEN;
+            self.go_on_in(next).map_err(Failure::Broken)?;
         }
         let end = self.frames_end() + len;
         self.active.prepare(end, options).map_err(refused)
+    }
+
+    /// Leaves the active segment in good order and makes `next` the active one.
+    fn go_on_in(&mut self, next: SegmentFile) -> Result<()> {
+        self.sync()?;
+        self.segments.activate(&next, self.next_seq)?;
+        // Not synced: without the mark a lost `next` would pass for a log that ends here, with it it cannot.
+        self.write_mark(Mark::Continued(next.id))?;
+        self.active = next;
+        self.end = SEGMENT_HEADER_LEN;
+        Ok(())
+    }
+
+    fn write_mark(&mut self, mark: Mark) -> Result<()> {
+        let place = FramePlace { sum: &self.active.sum, segment_id: self.active.id, offset: self.end };
+        let bytes = mark.encode(place, self.next_seq);
+        self.active.file.write_at(self.end, &[IoSlice::new(&bytes)], Cause::Wal)?;
+        self.end += bytes.len() as u64;
+        Ok(())
     }
 
     /// Appends a batch in the room that [`Writer::reserve`] made, and returns the number of its first operation.
@@ -147,16 +164,16 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes everything durable and then says so with the frame that closes the log.
+    /// Makes everything durable and then says so with the mark of a closed log, durable too. Nothing may be
+    /// appended afterwards.
     ///
     /// # Errors
-    /// `Refused` with `NoSpace` if there is no room for that frame, else `Broken`.
-    pub fn close(&mut self) -> Result<(), Failure> {
-        // The closing frame vouches for all before it, so that must be on disk first.
-        self.sync().map_err(Failure::Broken)?;
-        self.reserve(0)?;
-        self.append(&[], 0, true).map_err(Failure::Broken)?;
-        self.active.file.sync_data(Cause::Wal).map_err(Failure::Broken)
+    /// `Io` or `NoSpace` naming the file; the log is then broken.
+    pub fn close(&mut self) -> Result<()> {
+        // The mark vouches for all before it, so that must be on disk first.
+        self.sync()?;
+        self.write_mark(Mark::Closed)?;
+        self.active.file.sync_data(Cause::Wal)
     }
 
     /// Where the next frame begins.
