@@ -121,16 +121,18 @@ impl FrameHeader {
 
     /// The header at the front of `bytes`, or `None` if what is there is not a whole header of this place.
     pub fn decode(place: FramePlace<'_>, bytes: &[u8]) -> Option<FrameHeader> {
-        let mut reader = Reader::new(bytes.get(..FRAME_HEADER_LEN)?);
+        let bytes = bytes.first_chunk::<FRAME_HEADER_LEN>()?;
+        // The cheap comparison first: a search over a whole segment takes this way out at nearly every step.
+        if bytes[16..20] != place.segment_low().to_le_bytes() {
+            return None;
+        }
+        let mut reader = Reader::new(bytes);
         let header_crc = reader.u32()?;
         let covered = reader.rest();
         let (body_crc, body_len, count) = (reader.u32()?, reader.u32()?, reader.u32()?);
-        let (segment, unsynced, first_seq) = (reader.u32()?, reader.u32()?, reader.u64()?);
-        // The cheap comparison first: a search over a whole segment takes this path at every step.
-        if segment != place.segment_low() || header_crc != place.sum.of(place.offset, &[covered]) {
-            return None;
-        }
-        Some(FrameHeader { body_crc, body_len, count, unsynced, first_seq })
+        let (_segment, unsynced, first_seq) = (reader.u32()?, reader.u32()?, reader.u64()?);
+        let header = FrameHeader { body_crc, body_len, count, unsynced, first_seq };
+        (header_crc == place.sum.of(place.offset, &[covered])).then_some(header)
     }
 
     /// True if `bytes` begin with a header that was once ours, whole or not: its segment or its first operation

@@ -15,6 +15,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::home::Home;
+use crate::layout::wal_name;
 use crate::vfs::Vfs;
 
 pub mod frame;
@@ -58,23 +60,18 @@ pub struct LogPlace {
 }
 
 impl LogPlace {
+    /// The log of the database in `home`.
+    pub fn of(home: &Home) -> LogPlace {
+        LogPlace { vfs: Arc::clone(&home.vfs), dir: home.dir.clone(), salt: home.identity.salt }
+    }
+
     /// The path of segment `id`.
     pub fn path(&self, id: u64) -> PathBuf {
-        self.dir.join(file_name(id))
+        self.dir.join(wal_name(id))
     }
 
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
-}
-
-fn file_name(id: u64) -> String {
-    format!("{id:06}.wal")
-}
-
-/// The id in the name of a segment file.
-fn parse_name(name: &str) -> Option<u64> {
-    let id = name.strip_suffix(".wal")?.parse().ok()?;
-    (file_name(id) == name).then_some(id)
 }

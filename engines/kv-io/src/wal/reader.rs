@@ -15,10 +15,11 @@ use std::sync::Arc;
 use kv_api::limits::BATCH_BYTES_MAX;
 use kv_api::{Cause, Error, Ops, RecoveryReport, Result, SeqNo};
 
+use super::LogPlace;
 use super::frame::{FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, FramePlace, MARK_LEN_MAX, Mark, frame_len};
 use super::segment::{HEADER_FIELDS_LEN, Live, SEGMENT_HEADER_LEN, SegmentHeader, check_version};
-use super::{LogPlace, parse_name};
 use crate::checksum::FileSum;
+use crate::layout::{FileKind, parse_name};
 use crate::vfs::{OpenOptions, VfsFile};
 
 /// Takes the batches that replay finds: the number of the first operation, the operations, and how many.
@@ -123,7 +124,7 @@ impl Found {
 fn survey(place: &LogPlace, read_only: bool) -> Result<BTreeMap<u64, Found>> {
     let mut found = BTreeMap::new();
     for entry in place.vfs.list(place.dir(), Cause::Recovery)? {
-        let Some(id) = parse_name(&entry.name).filter(|_| entry.is_file) else { continue };
+        let Some((FileKind::Wal, id)) = parse_name(&entry.name).filter(|_| entry.is_file) else { continue };
         let file = place.vfs.open(&place.path(id), OpenOptions::READ, Cause::Recovery)?;
         if !read_only {
             file.sync_data(Cause::Recovery)?;

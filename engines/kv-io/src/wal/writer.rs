@@ -12,6 +12,9 @@ use super::BUFFER_BYTES_MAX;
 use super::frame::{FRAME_HEADER_LEN, FrameHeader, FramePlace, MARK_LEN_MAX, Mark, frame_len, padding};
 use super::segment::{SEGMENT_HEADER_LEN, SegmentFile, Segments};
 
+/// A frame up to this long is copied once more so that one plain write takes it: cheaper than gathering parts.
+const COPY_BYTES_MAX: usize = 16 << 10;
+
 /// Why a frame could not be logged.
 #[derive(Debug)]
 pub enum Failure {
@@ -118,12 +121,9 @@ impl Writer {
         let place = FramePlace { sum: &self.active.sum, segment_id: self.active.id, offset };
         let header = FrameHeader::of(place, first_seq, count, self.durable_upto, body).encode(place);
         let zeros = padding(body.len());
-        if write || len > self.buffer_bytes_max {
-            let parts =
-                [IoSlice::new(&self.buffer), IoSlice::new(&header), IoSlice::new(body), IoSlice::new(zeros)];
-            let parts = if self.buffer.is_empty() { &parts[1..] } else { &parts[..] };
-            let parts = if zeros.is_empty() { &parts[..parts.len() - 1] } else { parts };
-            self.active.file.write_at(self.end, parts, Cause::Wal)?;
+        if write && len > COPY_BYTES_MAX || len > self.buffer_bytes_max {
+            let parts = [&self.buffer, &header[..], body, zeros].map(IoSlice::new);
+            self.active.file.write_at(self.end, &parts, Cause::Wal)?;
             self.end = offset + len as u64;
             self.buffer.clear();
         } else {
@@ -131,6 +131,9 @@ impl Writer {
             self.buffer.extend_from_slice(&header);
             self.buffer.extend_from_slice(body);
             self.buffer.extend_from_slice(zeros);
+            if write {
+                self.write_out()?;
+            }
         }
         self.next_seq += u64::from(count);
         self.segments.appended(first_seq, len as u64);
