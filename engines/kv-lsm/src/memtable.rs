@@ -1,0 +1,496 @@
+//! Memtable: the newest entries in memory, sorted, every version of every key.
+//!
+//! One writer at a time inserts (the commit lock sees to that); readers never wait. Behind [`MemIndex`] stands a
+//! skiplist, the textbook choice; a hash index over an append log, sorted on demand, is to come as a second one.
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use arc_swap::ArcSwap;
+use crossbeam_skiplist::SkipMap;
+use kv_api::{Direction, Op, SeqNo};
+
+use crate::cursor::Cursor;
+use crate::entry::{Entry, Kind, Tag, head64};
+use crate::num::to_u64;
+use crate::range_tombstone::{Fragments, RangeTombstone};
+
+/// A sorted set of entries that one thread adds to while others read.
+pub trait MemIndex: Send + Sync {
+    /// Adds an entry; no two entries have the same key and tag.
+    fn insert(&self, entry: Entry<'_>);
+
+    /// Calls `found` with the first entry of `key` at or after `tag`, or returns false if there is none.
+    fn get(&self, key: &[u8], tag: Tag, found: &mut dyn FnMut(Entry<'_>)) -> bool;
+
+    /// Appends up to `count` entries to `run`, from `place` in `direction`. Copies, so that a walk holds no
+    /// reference into the index between two calls.
+    fn copy_run(&self, place: Place<'_>, direction: Direction, count: usize, run: &mut Run);
+}
+
+/// Where a walk begins: the gap between two entries, or an end.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'a> {
+    /// The end that the direction starts from.
+    Edge,
+    /// Before the first entry at or after this key and tag: forward gives that one, reverse the one before it.
+    Before(&'a [u8], Tag),
+    /// Behind the entry with this key and tag, in the direction of the walk.
+    Beyond(&'a [u8], Tag),
+}
+
+/// A skiplist (Pugh, CACM 1990), lock-free for readers and writers.
+#[derive(Default)]
+pub struct SkipIndex {
+    map: SkipMap<Record, ()>,
+}
+
+/// What the skiplist stores: key and value in one allocation, and the head beside the node so that most
+/// comparisons stay in the node.
+struct Record {
+    head: u64,
+    tag: Tag,
+    key_len: u32,
+    bytes: Box<[u8]>,
+}
+
+impl Record {
+    fn entry(&self) -> Entry<'_> {
+        let (key, value) = self.bytes.split_at(self.key_len as usize);
+        Entry { key, tag: self.tag, value }
+    }
+}
+
+/// A key and tag to look for, without building a [`Record`].
+struct Probe<'a> {
+    head: u64,
+    tag: Tag,
+    key: &'a [u8],
+}
+
+/// What records and probes are compared by.
+trait Sorted {
+    fn parts(&self) -> (u64, &[u8], Tag);
+}
+
+impl Sorted for Record {
+    fn parts(&self) -> (u64, &[u8], Tag) {
+        (self.head, self.entry().key, self.tag)
+    }
+}
+
+impl Sorted for Probe<'_> {
+    fn parts(&self) -> (u64, &[u8], Tag) {
+        (self.head, self.key, self.tag)
+    }
+}
+
+fn order(a: (u64, &[u8], Tag), b: (u64, &[u8], Tag)) -> Ordering {
+    a.0.cmp(&b.0).then_with(|| a.1.cmp(b.1)).then_with(|| b.2.cmp(&a.2))
+}
+
+impl<'a> Borrow<dyn Sorted + 'a> for Record {
+    fn borrow(&self) -> &(dyn Sorted + 'a) {
+        self
+    }
+}
+
+impl PartialEq for dyn Sorted + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        order(self.parts(), other.parts()).is_eq()
+    }
+}
+
+impl Eq for dyn Sorted + '_ {}
+
+impl PartialOrd for dyn Sorted + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for dyn Sorted + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        order(self.parts(), other.parts())
+    }
+}
+
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Record {}
+
+impl PartialOrd for Record {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Record {
+    fn cmp(&self, other: &Self) -> Ordering {
+        order(self.parts(), other.parts())
+    }
+}
+
+impl MemIndex for SkipIndex {
+    fn insert(&self, entry: Entry<'_>) {
+        let mut bytes = Vec::with_capacity(entry.key.len() + entry.value.len());
+        bytes.extend_from_slice(entry.key);
+        bytes.extend_from_slice(entry.value);
+        let key_len = crate::num::to_u32(entry.key.len());
+        let record = Record { head: head64(entry.key), tag: entry.tag, key_len, bytes: bytes.into() };
+        self.map.get_or_insert(record, ());
+    }
+
+    fn get(&self, key: &[u8], tag: Tag, found: &mut dyn FnMut(Entry<'_>)) -> bool {
+        let probe = Probe { head: head64(key), tag, key };
+        let Some(node) = self.map.lower_bound::<dyn Sorted>(Bound::Included(&probe)) else { return false };
+        let entry = node.key().entry();
+        if entry.key != key {
+            return false;
+        }
+        found(entry);
+        true
+    }
+
+    fn copy_run(&self, place: Place<'_>, direction: Direction, count: usize, run: &mut Run) {
+        let probe = |key, tag| Probe { head: head64(key), tag, key };
+        let first = match (place, direction) {
+            (Place::Edge, Direction::Forward) => self.map.front(),
+            (Place::Edge, Direction::Reverse) => self.map.back(),
+            (Place::Before(key, tag), Direction::Forward) => {
+                self.map.lower_bound::<dyn Sorted>(Bound::Included(&probe(key, tag)))
+            }
+            (Place::Beyond(key, tag), Direction::Forward) => {
+                self.map.lower_bound::<dyn Sorted>(Bound::Excluded(&probe(key, tag)))
+            }
+            (Place::Before(key, tag) | Place::Beyond(key, tag), Direction::Reverse) => {
+                self.map.upper_bound::<dyn Sorted>(Bound::Excluded(&probe(key, tag)))
+            }
+        };
+        let Some(mut node) = first else { return };
+        for _ in 0..count {
+            run.push(node.key().entry());
+            let moved = match direction {
+                Direction::Forward => node.move_next(),
+                Direction::Reverse => node.move_prev(),
+            };
+            if !moved || run.bytes.len() >= RUN_BYTES_MAX {
+                break;
+            }
+        }
+    }
+}
+
+/// A run stops growing once it holds this many bytes.
+const RUN_BYTES_MAX: usize = 64 << 10;
+/// The longest run, in entries.
+const RUN_COUNT_MAX: usize = 64;
+
+/// Copies of consecutive entries, in the direction of the walk that made them.
+#[derive(Debug, Default)]
+pub struct Run {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start: usize,
+    key_len: usize,
+    value_len: usize,
+    tag: Tag,
+}
+
+impl Run {
+    fn push(&mut self, entry: Entry<'_>) {
+        let span = Span {
+            start: self.bytes.len(),
+            key_len: entry.key.len(),
+            value_len: entry.value.len(),
+            tag: entry.tag,
+        };
+        self.bytes.extend_from_slice(entry.key);
+        self.bytes.extend_from_slice(entry.value);
+        self.spans.push(span);
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.spans.clear();
+        // A single huge value must not stay with the walk.
+        self.bytes.shrink_to(2 * RUN_BYTES_MAX);
+    }
+
+    fn entry(&self, at: usize) -> Option<Entry<'_>> {
+        let span = self.spans.get(at)?;
+        let bytes = self.bytes.get(span.start..)?;
+        let (key, rest) = bytes.split_at_checked(span.key_len)?;
+        Some(Entry { key, tag: span.tag, value: rest.get(..span.value_len)? })
+    }
+}
+
+/// Bytes of a skiplist node besides key and value: counts, a [`Record`], a tower of two links on average, and what
+/// the allocator adds to two allocations.
+const NODE_BYTES: u64 = 8 + 40 + 16 + 16;
+
+/// Entries and range tombstones in memory, with their cost.
+pub struct Memtable {
+    index: Box<dyn MemIndex>,
+    tombstones: ArcSwap<Fragments>,
+    first_seq: SeqNo,
+    entries: AtomicU64,
+    index_bytes: AtomicU64,
+    user_bytes: AtomicU64,
+}
+
+impl std::fmt::Debug for Memtable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Memtable({} entries from {})", self.entries(), self.first_seq)
+    }
+}
+
+impl Memtable {
+    /// An empty one for operations from `first_seq` on.
+    pub fn new(first_seq: SeqNo) -> Memtable {
+        Memtable {
+            index: Box::new(SkipIndex::default()),
+            tombstones: ArcSwap::default(),
+            first_seq,
+            entries: AtomicU64::new(0),
+            index_bytes: AtomicU64::new(0),
+            user_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// The first operation it may hold: the log before it is not needed for it.
+    pub fn first_seq(&self) -> SeqNo {
+        self.first_seq
+    }
+
+    /// Entries, every version counted.
+    pub fn entries(&self) -> u64 {
+        self.entries.load(Relaxed)
+    }
+
+    /// Bytes charged to the memory budget.
+    pub fn bytes(&self) -> u64 {
+        self.index_bytes.load(Relaxed) + self.tombstones.load().bytes()
+    }
+
+    /// Key and value bytes held: about what a table of it will take.
+    pub fn user_bytes(&self) -> u64 {
+        self.user_bytes.load(Relaxed)
+    }
+
+    /// True if it holds nothing, not even a range tombstone.
+    pub fn is_empty(&self) -> bool {
+        self.entries() == 0 && self.tombstones.load().is_empty()
+    }
+
+    /// Its range tombstones of this moment.
+    pub fn tombstones(&self) -> Arc<Fragments> {
+        self.tombstones.load_full()
+    }
+
+    /// Adds the operations of one batch, numbered from `first_seq`. Callers hold the commit lock.
+    pub fn apply<'a>(&self, first_seq: SeqNo, ops: impl Iterator<Item = Op<'a>>) {
+        let mut deleted = Vec::new();
+        let (mut entries, mut index_bytes, mut user_bytes) = (0, 0, 0);
+        for (seq, op) in (first_seq..).zip(ops) {
+            let (key, kind, value): (_, _, &[u8]) = match op {
+                Op::Put { key, value } => (key, Kind::Put, value),
+                Op::Delete { key } => (key, Kind::Delete, &[]),
+                Op::DeleteRange { start, end } => {
+                    deleted.push(RangeTombstone { start: start.into(), end: end.map(Arc::from), seq });
+                    continue;
+                }
+            };
+            self.index.insert(Entry { key, tag: Tag::new(seq, kind), value });
+            let bytes = to_u64(key.len() + value.len());
+            entries += 1;
+            user_bytes += bytes;
+            index_bytes += NODE_BYTES + bytes.next_multiple_of(16);
+        }
+        if !deleted.is_empty() {
+            let tombstones = self.tombstones.load().with_batch(deleted);
+            self.tombstones.store(Arc::new(tombstones));
+        }
+        self.entries.fetch_add(entries, Relaxed);
+        self.user_bytes.fetch_add(user_bytes, Relaxed);
+        self.index_bytes.fetch_add(index_bytes, Relaxed);
+    }
+
+    /// What this memtable says about `key` to a reader at `seq`: calls `found` with the newest entry, if any, and
+    /// returns the age of the newest range delete over the key, 0 if there is none.
+    #[inline]
+    pub fn get(&self, key: &[u8], seq: SeqNo, found: &mut dyn FnMut(Entry<'_>)) -> SeqNo {
+        if self.entries() > 0 {
+            self.index.get(key, Tag::up_to(seq), found);
+        }
+        self.tombstones.load().covering(key, seq)
+    }
+
+    /// A walk over all entries; it stands nowhere until it is told where.
+    pub fn cursor(self: &Arc<Self>, direction: Direction) -> MemCursor {
+        MemCursor {
+            memtable: Arc::clone(self),
+            direction,
+            run: Run::default(),
+            at: 0,
+            count: 4,
+            last: Vec::new(),
+        }
+    }
+}
+
+/// A walk over a memtable by copied runs of entries, short at first.
+#[derive(Debug)]
+pub struct MemCursor {
+    memtable: Arc<Memtable>,
+    direction: Direction,
+    run: Run,
+    at: usize,
+    count: usize,
+    last: Vec<u8>,
+}
+
+impl MemCursor {
+    fn fill(&mut self, place: Place<'_>) {
+        self.run.clear();
+        self.at = 0;
+        self.memtable.index.copy_run(place, self.direction, self.count, &mut self.run);
+        self.count = (self.count * 2).min(RUN_COUNT_MAX);
+    }
+}
+
+impl Cursor for MemCursor {
+    fn entry(&self) -> Option<Entry<'_>> {
+        self.run.entry(self.at)
+    }
+
+    fn next(&mut self) -> kv_api::Result<()> {
+        self.at += 1;
+        if self.at < self.run.spans.len() {
+            return Ok(());
+        }
+        let Some(last) = self.run.entry(self.at - 1) else { return Ok(()) };
+        let mut key = std::mem::take(&mut self.last);
+        key.clear();
+        key.extend_from_slice(last.key);
+        let tag = last.tag;
+        self.fill(Place::Beyond(&key, tag));
+        self.last = key;
+        Ok(())
+    }
+
+    fn rewind(&mut self) -> kv_api::Result<()> {
+        self.fill(Place::Edge);
+        Ok(())
+    }
+
+    fn seek(&mut self, key: &[u8], tag: Tag) -> kv_api::Result<()> {
+        self.fill(Place::Before(key, tag));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_api::{Batch, KeyRange};
+
+    use super::*;
+
+    fn filled() -> Arc<Memtable> {
+        let memtable = Memtable::new(1);
+        let mut batch = Batch::new();
+        batch.put(b"b", b"1").put(b"a", b"2").put(b"b", b"3").delete(b"a");
+        memtable.apply(1, batch.ops());
+        Arc::new(memtable)
+    }
+
+    fn get(memtable: &Memtable, key: &[u8], seq: SeqNo) -> (Option<(SeqNo, Kind, Vec<u8>)>, SeqNo) {
+        let mut found = None;
+        let deleted = memtable.get(key, seq, &mut |entry| {
+            found = Some((entry.tag.seq(), entry.tag.kind(), entry.value.to_vec()))
+        });
+        (found, deleted)
+    }
+
+    #[test]
+    fn a_reader_sees_the_newest_version_up_to_its_own_age() {
+        let memtable = filled();
+        assert_eq!(get(&memtable, b"b", 9).0, Some((3, Kind::Put, b"3".to_vec())));
+        assert_eq!(get(&memtable, b"b", 2).0, Some((1, Kind::Put, b"1".to_vec())));
+        assert_eq!(get(&memtable, b"a", 9).0, Some((4, Kind::Delete, Vec::new())));
+        assert_eq!(get(&memtable, b"a", 1), (None, 0));
+        assert_eq!(get(&memtable, b"c", 9), (None, 0));
+    }
+
+    #[test]
+    fn range_deletes_are_told_beside_the_entry() {
+        let memtable = filled();
+        let mut batch = Batch::new();
+        batch.delete_range(KeyRange::from(b"a".as_slice()..b"b".as_slice()));
+        memtable.apply(5, batch.ops());
+        assert_eq!(get(&memtable, b"a", 9).1, 5);
+        assert_eq!(get(&memtable, b"a", 4).1, 0);
+        assert_eq!(get(&memtable, b"b", 9).1, 0);
+    }
+
+    #[test]
+    fn a_walk_meets_every_version_in_order_both_ways() -> kv_api::Result<()> {
+        let memtable = filled();
+        for (direction, want) in [
+            (Direction::Forward, vec![(b"a", 4), (b"a", 2), (b"b", 3), (b"b", 1)]),
+            (Direction::Reverse, vec![(b"b", 1), (b"b", 3), (b"a", 2), (b"a", 4)]),
+        ] {
+            let mut cursor = memtable.cursor(direction);
+            // Runs of one entry, so that every step crosses from one run into the next.
+            cursor.count = 1;
+            cursor.rewind()?;
+            let mut seen = Vec::new();
+            while let Some(entry) = cursor.entry() {
+                seen.push((entry.key.to_vec(), entry.tag.seq()));
+                cursor.count = 1;
+                cursor.next()?;
+            }
+            let want: Vec<_> = want.into_iter().map(|(key, seq)| (key.to_vec(), seq)).collect();
+            assert_eq!(seen, want);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_seek_lands_in_the_gap_and_the_direction_decides() -> kv_api::Result<()> {
+        let memtable = filled();
+        let at = |direction, key: &[u8], tag| -> kv_api::Result<Option<SeqNo>> {
+            let mut cursor = memtable.cursor(direction);
+            cursor.seek(key, tag)?;
+            Ok(cursor.entry().map(|entry| entry.tag.seq()))
+        };
+        assert_eq!(at(Direction::Forward, b"b", Tag::NEWEST)?, Some(3));
+        assert_eq!(at(Direction::Forward, b"b", Tag::up_to(2))?, Some(1));
+        assert_eq!(at(Direction::Reverse, b"b", Tag::NEWEST)?, Some(2));
+        assert_eq!(at(Direction::Reverse, b"b", Tag::OLDEST)?, Some(1));
+        assert_eq!(at(Direction::Reverse, b"a", Tag::NEWEST)?, None);
+        Ok(())
+    }
+
+    #[test]
+    fn the_charge_grows_with_every_entry() {
+        let memtable = Memtable::new(1);
+        assert!(memtable.is_empty() && memtable.bytes() == 0);
+        let mut batch = Batch::new();
+        batch.put(&[1; 16], &[2; 112]);
+        memtable.apply(1, batch.ops());
+        assert_eq!(memtable.bytes(), NODE_BYTES + 128);
+        assert_eq!((memtable.entries(), memtable.user_bytes()), (1, 128));
+    }
+}

@@ -1,0 +1,186 @@
+//! A walk over one table, block by block.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use kv_api::{Cause, Direction, Result};
+use kv_io::counters::Access;
+
+use crate::cursor::Cursor;
+use crate::entry::{Entry, Tag};
+use crate::sstable::block::Block;
+use crate::sstable::reader::Table;
+
+/// How a walk gets its blocks.
+#[derive(Debug, Clone, Copy)]
+pub enum Fetch {
+    /// Through the cache, for a scan.
+    Cached,
+    /// In pieces of `bytes_max` past the cache, which a merge of whole tables would only flush out.
+    Chunks {
+        /// Largest piece in bytes.
+        bytes_max: usize,
+        /// What the reads are counted as.
+        cause: Cause,
+    },
+}
+
+/// A walk over the entries of one table.
+#[derive(Debug)]
+pub struct TableCursor {
+    table: Arc<Table>,
+    direction: Direction,
+    fetch: Fetch,
+    block: Option<Arc<Block>>,
+    block_no: usize,
+    at: usize,
+    key: Vec<u8>,
+    tag: Tag,
+    value: (usize, usize),
+    /// Blocks read ahead, and the number of the first of them.
+    ahead: VecDeque<Arc<Block>>,
+    ahead_from: usize,
+}
+
+impl TableCursor {
+    /// Over `table`; stands nowhere yet.
+    pub fn new(table: Arc<Table>, direction: Direction, fetch: Fetch) -> TableCursor {
+        TableCursor {
+            table,
+            direction,
+            fetch,
+            block: None,
+            block_no: 0,
+            at: 0,
+            key: Vec::new(),
+            tag: Tag::OLDEST,
+            value: (0, 0),
+            ahead: VecDeque::new(),
+            ahead_from: 0,
+        }
+    }
+
+    /// Number of blocks of the table.
+    fn block_count(&self) -> usize {
+        self.table.index().len()
+    }
+
+    fn load(&mut self, block_no: usize) -> Result<Arc<Block>> {
+        let Fetch::Chunks { bytes_max, cause } = self.fetch else {
+            return self.table.block(block_no, Access::Scan);
+        };
+        if self.ahead_from != block_no || self.ahead.is_empty() {
+            self.ahead = self.table.blocks_from(block_no, bytes_max, cause)?.into();
+            self.ahead_from = block_no;
+        }
+        self.ahead_from += 1;
+        self.ahead.pop_front().ok_or_else(|| self.table.damaged(0, format!("block {block_no} is missing")))
+    }
+
+    /// Stands on entry `at` of `block`.
+    fn stand(&mut self, block_no: usize, block: Arc<Block>, at: usize) -> Result<()> {
+        self.key.clear();
+        self.key.extend_from_slice(block.prefix());
+        self.block_no = block_no;
+        self.block = Some(block);
+        self.read_entry(at)
+    }
+
+    /// Decodes entry `at` of the block it is in.
+    fn read_entry(&mut self, at: usize) -> Result<()> {
+        let Some(block) = &self.block else { return Ok(()) };
+        let Some(stored) = block.stored(at) else {
+            let what = format!("entry {at} of block {} cannot be read", self.block_no);
+            return Err(self.table.damaged(0, what));
+        };
+        self.key.truncate(block.prefix().len());
+        self.key.extend_from_slice(stored.suffix);
+        self.tag = self.table.tag_of(stored.tag);
+        self.value = (stored.value_at, stored.value.len());
+        self.at = at;
+        Ok(())
+    }
+
+    /// Stands past the end.
+    fn finish(&mut self) {
+        self.block = None;
+        self.ahead.clear();
+    }
+
+    /// Stands on the first entry of block `block_no`, or past the end if there is no such block.
+    fn enter(&mut self, block_no: usize) -> Result<()> {
+        if block_no >= self.block_count() {
+            self.finish();
+            return Ok(());
+        }
+        let block = self.load(block_no)?;
+        self.stand(block_no, block, 0)
+    }
+
+    /// Stands on the last entry before block `block_no`, or past the end if there is none.
+    fn enter_before(&mut self, block_no: usize) -> Result<()> {
+        let Some(before) = block_no.checked_sub(1) else {
+            self.finish();
+            return Ok(());
+        };
+        let block = self.load(before)?;
+        let last = block.len() - 1;
+        self.stand(before, block, last)
+    }
+}
+
+impl Cursor for TableCursor {
+    #[inline]
+    fn entry(&self) -> Option<Entry<'_>> {
+        let block = self.block.as_ref()?;
+        let value = block.value(self.value.0, self.value.1);
+        Some(Entry { key: &self.key, tag: self.tag, value })
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<()> {
+        let Some(block) = &self.block else { return Ok(()) };
+        match self.direction {
+            Direction::Forward if self.at + 1 < block.len() => self.read_entry(self.at + 1),
+            Direction::Forward => self.enter(self.block_no + 1),
+            Direction::Reverse if self.at > 0 => self.read_entry(self.at - 1),
+            Direction::Reverse => self.enter_before(self.block_no),
+        }
+    }
+
+    fn rewind(&mut self) -> Result<()> {
+        match self.direction {
+            Direction::Forward => self.enter(0),
+            Direction::Reverse => self.enter_before(self.block_count()),
+        }
+    }
+
+    fn seek(&mut self, key: &[u8], tag: Tag) -> Result<()> {
+        // All entries of an ingested table have one age, whatever is stored.
+        let tag = match self.table.meta().global_seq {
+            0 => tag,
+            global if Tag::up_to(global) <= tag => Tag::NEWEST,
+            _ => Tag::OLDEST,
+        };
+        let mut block_no = self.table.index().find(key);
+        while block_no < self.block_count() {
+            let block = self.load(block_no)?;
+            let at = block.lower_bound(key, tag);
+            match self.direction {
+                Direction::Forward if at < block.len() => return self.stand(block_no, block, at),
+                Direction::Reverse if at < block.len() => {
+                    return match at.checked_sub(1) {
+                        Some(at) => self.stand(block_no, block, at),
+                        None => self.enter_before(block_no),
+                    };
+                }
+                // Everything in this block lies before the gap: the gap is in the next one or at its start.
+                _ => block_no += 1,
+            }
+        }
+        match self.direction {
+            Direction::Forward => self.enter(block_no),
+            Direction::Reverse => self.enter_before(block_no),
+        }
+    }
+}

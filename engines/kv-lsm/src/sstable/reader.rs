@@ -1,0 +1,405 @@
+//! Reading a table: open it, ask it for a key, give out its blocks. Layout: [`crate::sstable`].
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::block_cache::BlockCache;
+use kv_api::{Cause, Error, Result, SeqNo};
+use kv_io::aligned::AlignedBuf;
+use kv_io::checksum::{FileSum, mismatch};
+use kv_io::codec::Reader;
+use kv_io::counters::{Access, ReadCounters, ShardedCounter};
+use kv_io::layout::table_name;
+use kv_io::vfs::{DIRECT_ALIGN, Map, OpenOptions, RangeBuf, read_exact_at, read_range};
+use kv_io::{Vfs, VfsFile};
+
+use crate::entry::{Entry, Tag};
+use crate::num::{to_u64, to_usize};
+use crate::range_tombstone::Fragments;
+use crate::sstable::block::{Block, BlockBytes};
+use crate::sstable::bloom::Filter;
+use crate::sstable::footer::{FOOTER_LEN, Footer, Section};
+use crate::sstable::index::Index;
+use crate::sstable::{Described, TableMeta, decode_tombstones};
+
+/// What all tables of one engine share: files, cache, counters, and the list of files to remove.
+pub struct TableSpace {
+    /// The files.
+    pub vfs: Arc<dyn Vfs>,
+    /// The directory.
+    pub dir: PathBuf,
+    /// Seeds every checksum.
+    pub salt: u64,
+    /// Ask for direct I/O.
+    pub direct: bool,
+    /// Read through mapped files instead of the cache.
+    pub mapped: bool,
+    /// Blocks in memory.
+    pub cache: BlockCache<Arc<Block>>,
+    /// Requests for data blocks.
+    pub data_reads: ReadCounters,
+    /// Requests for index blocks; the index is in memory, so none misses.
+    pub index_reads: ReadCounters,
+    /// Requests for filters; they are in memory, so none misses.
+    pub filter_reads: ReadCounters,
+    /// Filters that said "surely absent".
+    pub filter_negatives: ShardedCounter,
+    /// Filters that said "maybe" for a table without the key.
+    pub filter_false_positives: ShardedCounter,
+    /// Files whose last user is gone.
+    dead: Mutex<Vec<DeadTable>>,
+}
+
+/// A table that nothing names any more: its file is still open, so that closing it, too, is left to the job.
+struct DeadTable {
+    id: u64,
+    _file: Arc<dyn VfsFile>,
+}
+
+impl fmt::Debug for TableSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TableSpace({})", self.dir.display())
+    }
+}
+
+impl TableSpace {
+    /// Tables in `dir`, with a cache of `cache_bytes_max`.
+    pub fn new(
+        vfs: Arc<dyn Vfs>,
+        dir: &Path,
+        salt: u64,
+        direct: bool,
+        mapped: bool,
+        cache_bytes_max: u64,
+    ) -> Self {
+        TableSpace {
+            vfs,
+            dir: dir.to_path_buf(),
+            salt,
+            direct,
+            mapped,
+            cache: BlockCache::new(cache_bytes_max),
+            data_reads: ReadCounters::default(),
+            index_reads: ReadCounters::default(),
+            filter_reads: ReadCounters::default(),
+            filter_negatives: ShardedCounter::default(),
+            filter_false_positives: ShardedCounter::default(),
+            dead: Mutex::default(),
+        }
+    }
+
+    /// True if files wait to be removed.
+    pub fn has_dead(&self) -> bool {
+        !self.dead.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Removes the files of tables whose last user is gone; returns how many. One that cannot be removed is left
+    /// for the next open, which removes what no manifest names.
+    pub fn remove_dead(&self) -> u64 {
+        let dead = std::mem::take(&mut *self.dead.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut removed = 0;
+        for table in &dead {
+            self.cache.remove_file(table.id);
+            removed +=
+                u64::from(self.vfs.remove(&self.dir.join(table_name(table.id)), Cause::Manifest).is_ok());
+        }
+        removed
+    }
+}
+
+/// An open table. Readers hold it by `Arc`; when the last one lets go of a table that was removed from the tree,
+/// its file goes to the list of files to remove.
+pub struct Table {
+    meta: TableMeta,
+    space: Arc<TableSpace>,
+    file: Arc<dyn VfsFile>,
+    map: Option<Arc<dyn Map>>,
+    sum: FileSum,
+    index: Index,
+    filter: Option<Filter>,
+    tombstones: Arc<Fragments>,
+    obsolete: AtomicBool,
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Table({}, {} entries)", self.meta.id, self.meta.entries)
+    }
+}
+
+impl Described for Arc<Table> {
+    fn meta(&self) -> &TableMeta {
+        &self.meta
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        if *self.obsolete.get_mut() {
+            let dead = DeadTable { id: self.meta.id, _file: Arc::clone(&self.file) };
+            self.space.dead.lock().unwrap_or_else(PoisonError::into_inner).push(dead);
+        }
+    }
+}
+
+impl Table {
+    /// Opens the table that `meta` describes: reads footer, tombstones, index and filter.
+    ///
+    /// # Errors
+    /// `Corruption` if the file is not that table; `Io`.
+    pub fn open(space: &Arc<TableSpace>, meta: TableMeta, cause: Cause) -> Result<Arc<Table>> {
+        let path = space.dir.join(table_name(meta.id));
+        let file = space.vfs.open(&path, OpenOptions::READ.with_direct(space.direct), cause)?;
+        let len = file.len()?;
+        if len != meta.bytes || len < to_u64(DIRECT_ALIGN) {
+            let what = format!("the file has {len} bytes, the manifest says {}", meta.bytes);
+            return Err(Error::corruption(&path, len, what));
+        }
+        let sum = FileSum::new(space.salt, meta.id);
+        let footer = read_footer(&*file, &sum, &meta, cause)?;
+        let damaged = |offset, what: String| Error::corruption(&path, offset, what);
+        let index_bytes = read_section(&*file, &sum, footer.index, cause)?;
+        let index = Index::decode(&index_bytes, u64::from(footer.unit), footer.data_len)
+            .map_err(|what| damaged(footer.index.offset, what))?;
+        let tombstones = decode_tombstones(&read_section(&*file, &sum, footer.tombstones, cause)?)
+            .ok_or_else(|| damaged(footer.tombstones.offset, "the range tombstones cannot be read".into()))?;
+        let filter_cause = if cause == Cause::Recovery { cause } else { Cause::FilterRead };
+        let filter = match footer.filter.len {
+            0 => None,
+            _ => Some(
+                Filter::decode(&read_section(&*file, &sum, footer.filter, filter_cause)?)
+                    .map_err(|what| damaged(footer.filter.offset, what))?,
+            ),
+        };
+        let map = if space.mapped { file.map() } else { None };
+        Ok(Arc::new(Table {
+            meta,
+            space: Arc::clone(space),
+            file,
+            map,
+            sum,
+            index,
+            filter,
+            tombstones: Arc::new(tombstones),
+            obsolete: AtomicBool::new(false),
+        }))
+    }
+
+    /// What is known of it.
+    pub fn meta(&self) -> &TableMeta {
+        &self.meta
+    }
+
+    /// Its range tombstones.
+    pub fn tombstones(&self) -> &Arc<Fragments> {
+        &self.tombstones
+    }
+
+    /// Its fence index.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The file, for messages.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Bytes of memory that its filter holds.
+    pub fn filter_bytes(&self) -> u64 {
+        self.filter.as_ref().map_or(0, Filter::bytes)
+    }
+
+    /// Bytes of memory that its index and range tombstones hold.
+    pub fn index_bytes(&self) -> u64 {
+        self.index.bytes() + self.tombstones.bytes()
+    }
+
+    /// The table is no longer part of the tree: its file goes when its last user does.
+    pub fn mark_obsolete(&self) {
+        self.obsolete.store(true, Ordering::Release);
+    }
+
+    /// The tag that an entry has in this table.
+    #[inline]
+    pub fn tag_of(&self, stored: Tag) -> Tag {
+        match self.meta.global_seq {
+            0 => stored,
+            seq => Tag::new(seq, stored.kind()),
+        }
+    }
+
+    /// Calls `found` with the newest entry of `key` for a reader at `seq`; `hash` is the key's hash.
+    ///
+    /// # Errors
+    /// `Io`, `Corruption`.
+    pub fn get(&self, key: &[u8], seq: SeqNo, hash: u64, found: &mut dyn FnMut(Entry<'_>)) -> Result<bool> {
+        if let Some(filter) = &self.filter {
+            self.space.filter_reads.hit(Access::Point);
+            if !filter.may_hold(hash) {
+                self.space.filter_negatives.add(1);
+                return Ok(false);
+            }
+        }
+        let Some(from) = self.search_tag(seq) else { return Ok(false) };
+        self.space.index_reads.hit(Access::Point);
+        let mut at = self.index.find(key);
+        while at < self.index.len() {
+            let block = self.block(at, Access::Point)?;
+            let place = block.lower_bound(key, from);
+            if let Some(stored) = block.is_key(place, key) {
+                found(Entry { key, tag: self.tag_of(stored.tag), value: stored.value });
+                return Ok(true);
+            }
+            // The versions of one key may go on in the next block.
+            if place < block.len() || !self.index.is_separator(at, key) {
+                break;
+            }
+            at += 1;
+        }
+        if self.filter.is_some() {
+            self.space.filter_false_positives.add(1);
+        }
+        Ok(false)
+    }
+
+    /// From which stored tag a reader at `seq` looks; `None` if it sees nothing here.
+    fn search_tag(&self, seq: SeqNo) -> Option<Tag> {
+        match self.meta.global_seq {
+            0 => Some(Tag::up_to(seq)),
+            global if global <= seq => Some(Tag::NEWEST),
+            _ => None,
+        }
+    }
+
+    /// Block `i`, from memory or from the file.
+    ///
+    /// # Errors
+    /// `Io`, `Corruption`.
+    pub fn block(&self, i: usize, access: Access) -> Result<Arc<Block>> {
+        let place = self.place(i)?;
+        if let Some(block) = self.space.cache.get(self.meta.id, place.start) {
+            self.space.data_reads.hit(access);
+            return Ok(block);
+        }
+        self.space.data_reads.miss(access);
+        let cause = match access {
+            Access::Point => Cause::PointRead,
+            Access::Scan => Cause::ScanRead,
+        };
+        let block = Arc::new(self.read_block(place.clone(), cause)?);
+        self.space.cache.insert(self.meta.id, place.start, Arc::clone(&block), block.bytes());
+        Ok(block)
+    }
+
+    fn place(&self, i: usize) -> Result<Range<u64>> {
+        let count = self.index.len();
+        self.index.place(i).ok_or_else(|| self.damaged(0, format!("there is no block {i} among {count}")))
+    }
+
+    fn read_block(&self, place: Range<u64>, cause: Cause) -> Result<Block> {
+        let len = to_usize(place.end - place.start);
+        let bytes = match &self.map {
+            Some(map) => BlockBytes::Mapped(Arc::clone(map), to_usize(place.start)..to_usize(place.end)),
+            None => {
+                let (buffer, lead) = self.read_wide(place.start, len, cause)?;
+                BlockBytes::Buffer(Arc::new(buffer), lead..lead + len)
+            }
+        };
+        Block::check(bytes, &self.sum, place.start).map_err(|what| self.damaged(place.start, what))
+    }
+
+    /// Reads `len` bytes at `offset`, widened to what the file's alignment asks for.
+    fn read_wide(&self, offset: u64, len: usize, cause: Cause) -> Result<(AlignedBuf, usize)> {
+        let align = self.file.align();
+        let start = offset - offset % to_u64(align);
+        let lead = to_usize(offset - start);
+        let mut buffer = AlignedBuf::zeroed((lead + len).next_multiple_of(align));
+        let found = self.file.read_at(start, &mut buffer, cause)?;
+        if found < lead + len {
+            return Err(self.damaged(offset, format!("the file ends after {found} of {len} bytes")));
+        }
+        Ok((buffer, lead))
+    }
+
+    /// Blocks from `first` on, as many as fit `bytes_max` (at least one), in one read and past the cache.
+    ///
+    /// # Errors
+    /// `Io`, `Corruption`.
+    pub fn blocks_from(&self, first: usize, bytes_max: usize, cause: Cause) -> Result<Vec<Arc<Block>>> {
+        let start = self.place(first)?.start;
+        let mut places = Vec::new();
+        for i in first..self.index.len() {
+            let place = self.place(i)?;
+            if !places.is_empty() && place.end - start > to_u64(bytes_max) {
+                break;
+            }
+            places.push(place);
+        }
+        let end = places.last().map_or(start, |place| place.end);
+        let (buffer, lead) = self.read_wide(start, to_usize(end - start), cause)?;
+        let buffer = Arc::new(buffer);
+        let block = |place: &Range<u64>| {
+            let from = lead + to_usize(place.start - start);
+            let range = from..from + to_usize(place.end - place.start);
+            Block::check(BlockBytes::Buffer(Arc::clone(&buffer), range), &self.sum, place.start)
+                .map(Arc::new)
+                .map_err(|what| self.damaged(place.start, what))
+        };
+        places.iter().map(block).collect()
+    }
+
+    /// Damage in this table's file.
+    pub fn damaged(&self, offset: u64, what: String) -> Error {
+        Error::corruption(self.file.path(), offset, what)
+    }
+
+    /// Reads every section once more and compares the props with the manifest: for a check of everything.
+    ///
+    /// # Errors
+    /// `Corruption`, `Io`.
+    pub fn check_sections(&self, cause: Cause) -> Result<()> {
+        let footer = read_footer(&*self.file, &self.sum, &self.meta, cause)?;
+        for section in [footer.tombstones, footer.index, footer.filter] {
+            read_section(&*self.file, &self.sum, section, cause)?;
+        }
+        let props = read_section(&*self.file, &self.sum, footer.props, cause)?;
+        let found = TableMeta::decode(&mut Reader::new(&props))
+            .ok_or_else(|| self.damaged(footer.props.offset, "the props cannot be read".into()))?;
+        let ingested = self.meta.global_seq > 0;
+        let seqs = |meta: &TableMeta| if ingested { (0, 0) } else { (meta.seq_min, meta.seq_max) };
+        let want = TableMeta {
+            bytes: 0,
+            global_seq: 0,
+            seq_min: seqs(&self.meta).0,
+            seq_max: seqs(&self.meta).1,
+            ..self.meta.clone()
+        };
+        let (seq_min, seq_max) = seqs(&found);
+        if (TableMeta { seq_min, seq_max, ..found }) == want {
+            return Ok(());
+        }
+        Err(self.damaged(footer.props.offset, "the props differ from what the manifest says".into()))
+    }
+}
+
+fn read_footer(file: &dyn VfsFile, sum: &FileSum, meta: &TableMeta, cause: Cause) -> Result<Footer> {
+    let mut page = AlignedBuf::zeroed(DIRECT_ALIGN);
+    let page_at = meta.bytes.saturating_sub(to_u64(DIRECT_ALIGN));
+    read_exact_at(file, page_at, &mut page, cause)?;
+    let offset = meta.bytes - to_u64(FOOTER_LEN);
+    let bytes = page.get(DIRECT_ALIGN - FOOTER_LEN..).unwrap_or_default();
+    Footer::decode(bytes, sum, offset, meta.id).map_err(|what| Error::corruption(file.path(), offset, what))
+}
+
+fn read_section(file: &dyn VfsFile, sum: &FileSum, section: Section, cause: Cause) -> Result<RangeBuf> {
+    let bytes = read_range(file, section.offset, to_usize(section.len), cause)?;
+    let found = sum.of(section.offset, &[&bytes]);
+    if found != section.crc {
+        return Err(Error::corruption(file.path(), section.offset, mismatch(found, section.crc)));
+    }
+    Ok(bytes)
+}
