@@ -1,1 +1,25 @@
-//! Suites that hold every engine to the contract
+//! Suites that hold every engine to the contract: what they share.
+//!
+//! | suite | question |
+//! |---|---|
+//! | `conformance` | does every engine keep every promise of `kv-api`, one small test each? |
+//! | `model` | do thousands of random operations leave what a `BTreeMap` holds? |
+//!
+//! `cargo test` runs the quick share; `KVLAB_TESTS=ci|long` widens the same tests, `KVLAB_SEED=n` runs one seed.
+//! Every test that opens an engine ends with [`kv_api::Kv::verify`]: [`Checked`] sees to it.
+
+pub mod check;
+pub mod checked;
+pub mod driver;
+pub mod knobs;
+pub mod lab;
+pub mod map;
+pub mod rng;
+pub mod share;
+pub mod steps;
+
+pub use checked::Checked;
+pub use knobs::Knobs;
+pub use lab::{Engine, Lab};
+pub use map::Map;
+pub use rng::Rng;

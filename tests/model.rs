@@ -1,0 +1,101 @@
+//! Random operations against a `BTreeMap`, with the smallest settings the engines take: what a reader sees now,
+//! in eight snapshots and in four scans, held open while everything below them is flushed, merged and moved.
+
+use proptest::prelude::*;
+use tests::driver::Driver;
+use tests::share::{by_share, repeat, seeds};
+use tests::steps::{Mix, Step, Steps};
+use tests::{Checked, Engine, Knobs, Lab, Rng, each_engine};
+
+/// Everything at once, within the limits of `db`.
+fn mix_for(db: &Checked) -> Mix {
+    let limits = db.limits();
+    Mix {
+        keys: 400,
+        key_bytes_max: limits.key_bytes_max.min(400),
+        value_bytes_max: limits.value_bytes_max.min(8 << 10),
+        snapshots: 8,
+        scans: 4,
+        reopens: true,
+        reads: true,
+        levels: true,
+    }
+}
+
+/// Runs `count` steps of `seed`.
+fn run(engine: Engine, knobs: Knobs, seed: u64, count: usize) -> kv_api::Result<()> {
+    let lab = Lab::simulated(engine, knobs, seed);
+    let mut driver = Driver::open(&lab)?;
+    let mix = mix_for(driver.db());
+    for (index, step) in Steps::new(seed, mix).take(count).enumerate() {
+        if let Err(error) = driver.step(&step) {
+            panic!("step {index}, {step:?}: {error}");
+        }
+        if index % 500 == 499 {
+            driver.check_all(&format!("after step {index}"))?;
+        }
+    }
+    driver.finish("after the last step")
+}
+
+/// Prints how to repeat a seed if the test fails while this is alive.
+struct Repeat(&'static str, u64);
+
+impl Drop for Repeat {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", repeat("model", self.0, self.1));
+        }
+    }
+}
+
+each_engine!(hostile, random_settings, threads, small_cases);
+
+/// The smallest settings.
+fn hostile(engine: Engine) -> kv_api::Result<()> {
+    for seed in seeds(3, 20, 500) {
+        let _repeat = Repeat("hostile", seed);
+        run(engine, Knobs::hostile(), seed, by_share(2_000, 10_000, 10_000))?;
+    }
+    Ok(())
+}
+
+/// Settings drawn at random.
+fn random_settings(engine: Engine) -> kv_api::Result<()> {
+    for seed in seeds(4, 40, 1000) {
+        let _repeat = Repeat("random_settings", seed);
+        run(engine, Knobs::random(&mut Rng::new(!seed)), seed, by_share(1_000, 5_000, 10_000))?;
+    }
+    Ok(())
+}
+
+/// Upkeep on threads, beside the operations.
+fn threads(engine: Engine) -> kv_api::Result<()> {
+    for seed in seeds(1, 10, 100) {
+        let _repeat = Repeat("threads", seed);
+        run(engine, Knobs::hostile().with_threads(2), seed, by_share(1_000, 10_000, 10_000))?;
+    }
+    Ok(())
+}
+
+/// Few operations, so that a failure shrinks to the least that shows it.
+fn small_cases(engine: Engine) -> kv_api::Result<()> {
+    let config = ProptestConfig {
+        cases: by_share(40, 400, 10_000),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    // A case is a set of steps of one seed: shrinking drops steps and keeps the others as they are.
+    let cases = (any::<u64>(), prop::collection::vec(any::<bool>(), 0..120));
+    proptest!(config, |((seed, kept) in cases)| {
+        let lab = Lab::simulated(engine, Knobs::hostile(), seed);
+        let mut driver = Driver::open(&lab).expect("opens");
+        let mix = Mix { keys: 12, ..mix_for(driver.db()) };
+        let steps: Vec<Step> = Steps::new(seed, mix).take(kept.len()).collect();
+        for (step, _) in steps.iter().zip(&kept).filter(|(_, kept)| **kept) {
+            driver.step(step).expect("no step fails");
+        }
+        driver.finish("after the last step").expect("reads");
+    });
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! A place for one engine: which engine, which settings, which files. The only file that names the engines.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kv_api::{Kv, MemoryEngine, Result};
+use kv_io::Env;
+use tempfile::TempDir;
+
+use crate::checked::Checked;
+use crate::knobs::Knobs;
+
+/// The engines under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// `kv_api::MemoryEngine`: no files.
+    Memory,
+}
+
+impl Engine {
+    /// Those whose contents outlive the handle.
+    pub const STORED: [Engine; 0] = [];
+
+    /// Its name, as its identity file says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::Memory => "memory",
+        }
+    }
+
+    /// True if its contents outlive the handle.
+    pub fn is_stored(self) -> bool {
+        self != Engine::Memory
+    }
+
+    /// Opens a database of this engine in `dir`.
+    ///
+    /// # Errors
+    /// Whatever the engine says.
+    pub fn open(self, _env: &Env, _dir: &Path, knobs: &Knobs) -> Result<Arc<dyn Kv>> {
+        Ok(match self {
+            Engine::Memory => Arc::new(MemoryEngine::with_keyspace(knobs.common.keyspace)),
+        })
+    }
+}
+
+/// An engine, its settings and a directory for it.
+#[derive(Debug)]
+pub struct Lab {
+    /// Which engine.
+    pub engine: Engine,
+    /// Its settings.
+    pub knobs: Knobs,
+    /// Where its files, its time and its randomness come from.
+    pub env: Env,
+    dir: PathBuf,
+    /// Removes the directory in the end; none over a simulated disk.
+    temporary: Option<TempDir>,
+}
+
+impl Lab {
+    /// An engine in an empty directory of this machine, removed in the end.
+    pub fn new(engine: Engine, knobs: Knobs) -> Lab {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let dir = temporary.path().join("db");
+        Lab { engine, knobs, env: Env::os(), dir, temporary: Some(temporary) }
+    }
+
+    /// An engine over other files than those of this machine.
+    pub fn over(engine: Engine, knobs: Knobs, env: Env) -> Lab {
+        Lab { engine, knobs, env, dir: PathBuf::from("/db"), temporary: None }
+    }
+
+    /// An engine over a simulated disk, where one seed is one schedule.
+    pub fn simulated(engine: Engine, knobs: Knobs, _seed: u64) -> Lab {
+        Lab::new(engine, knobs)
+    }
+
+    /// The directory of the database.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A path beside the database, for a second one.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.dir.with_file_name(name)
+    }
+
+    /// True if the files are real ones.
+    pub fn is_on_disk(&self) -> bool {
+        self.temporary.is_some()
+    }
+
+    /// Opens the database.
+    ///
+    /// # Errors
+    /// Whatever the engine says.
+    pub fn open(&self) -> Result<Checked> {
+        self.open_with(|_| {})
+    }
+
+    /// Opens the database with some settings changed.
+    ///
+    /// # Errors
+    /// Whatever the engine says.
+    pub fn open_with(&self, change: impl FnOnce(&mut Knobs)) -> Result<Checked> {
+        self.open_dir(&self.dir, change)
+    }
+
+    /// Opens another directory in the same way.
+    ///
+    /// # Errors
+    /// Whatever the engine says.
+    pub fn open_dir(&self, dir: &Path, change: impl FnOnce(&mut Knobs)) -> Result<Checked> {
+        let mut knobs = self.knobs.clone();
+        change(&mut knobs);
+        Ok(Checked::new(self.engine.open(&self.env, dir, &knobs)?))
+    }
+}
+
+/// Makes one test per engine of every function named, over a lab with small settings: `btree::last_write_wins`.
+/// Engines with files run a second time with their upkeep on threads: `btree_threads::last_write_wins`.
+#[macro_export]
+macro_rules! for_every_engine {
+    ($($test:ident),+ $(,)?) => {
+        mod memory { $crate::tests_of!($crate::Engine::Memory, $crate::Knobs::small(), $($test),+); }
+        $crate::for_every_stored_engine!($($test),+);
+    };
+}
+
+/// Like [`for_every_engine`], for engines whose contents outlive the handle.
+#[macro_export]
+macro_rules! for_every_stored_engine {
+    ($($test:ident),+ $(,)?) => {};
+}
+
+/// One test per function, over one engine.
+#[macro_export]
+macro_rules! tests_of {
+    ($engine:expr, $knobs:expr, $($test:ident),+) => {
+        $(
+            #[test]
+            fn $test() -> kv_api::Result<()> {
+                super::$test(&$crate::Lab::new($engine, $knobs))
+            }
+        )+
+    };
+}
+
+/// Makes one test per engine of every function named, for those that bring their own labs: `btree::hostile`.
+#[macro_export]
+macro_rules! each_engine {
+    ($($test:ident),+ $(,)?) => {
+        $crate::each_engine!(@ memory, $crate::Engine::Memory, $($test),+);
+        $crate::each_stored_engine!($($test),+);
+    };
+    (@ $name:ident, $engine:expr, $($test:ident),+) => {
+        mod $name { $( #[test] fn $test() -> kv_api::Result<()> { super::$test($engine) } )+ }
+    };
+}
+
+/// Like [`each_engine`], for engines whose contents outlive the handle.
+#[macro_export]
+macro_rules! each_stored_engine {
+    ($($test:ident),+ $(,)?) => {};
+}

@@ -1,0 +1,52 @@
+//! How much of the tests to run: `KVLAB_TESTS=quick|ci|long`. The same tests, only wider; read here alone.
+
+use std::sync::OnceLock;
+
+/// How wide the tests are cast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Share {
+    /// What `cargo test` runs: minutes for the whole workspace.
+    Quick,
+    /// What the continuous integration runs.
+    Ci,
+    /// As much as a night allows.
+    Long,
+}
+
+/// The share asked for. An unknown word stops the test: a typing error must not look like a green long run.
+pub fn share() -> Share {
+    static SHARE: OnceLock<Share> = OnceLock::new();
+    *SHARE.get_or_init(|| match std::env::var("KVLAB_TESTS").as_deref() {
+        Err(_) | Ok("quick" | "") => Share::Quick,
+        Ok("ci") => Share::Ci,
+        Ok("long") => Share::Long,
+        Ok(other) => panic!("KVLAB_TESTS is `{other}`; it must be quick, ci or long"),
+    })
+}
+
+/// One of three numbers, by the share asked for.
+pub fn by_share<T>(quick: T, ci: T, long: T) -> T {
+    match share() {
+        Share::Quick => quick,
+        Share::Ci => ci,
+        Share::Long => long,
+    }
+}
+
+/// The seeds a test runs: the one in `KVLAB_SEED` alone if it is set, else as many as the share asks for.
+pub fn seeds(quick: u64, ci: u64, long: u64) -> Vec<u64> {
+    match std::env::var("KVLAB_SEED") {
+        Ok(text) => vec![text.parse().expect("KVLAB_SEED is a number")],
+        Err(_) => (1..=by_share(quick, ci, long)).collect(),
+    }
+}
+
+/// The command that repeats one case: printed by every failure of a seeded test.
+pub fn repeat(suite: &str, test: &str, seed: u64) -> String {
+    let share = match share() {
+        Share::Quick => "",
+        Share::Ci => "KVLAB_TESTS=ci ",
+        Share::Long => "KVLAB_TESTS=long ",
+    };
+    format!("repeat with: {share}KVLAB_SEED={seed} cargo test -p tests --test {suite} {test}")
+}
