@@ -1,4 +1,4 @@
-//! Point reads.
+//! Point reads: what is there, what is not, and in which order answers come.
 
 use kv_api::{KvExt, Result};
 use tests::{Lab, for_every_engine};

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use kv_api::{Direction, KeyRange, KvExt, KvRead, Result, ScanOptions};
+use kv_api::{Direction, KeyRange, KvExt, Result, ScanOptions};
 use tests::check::{keys, rest};
 use tests::driver::keys_of;
 use tests::{Lab, for_every_engine};

@@ -1,6 +1,6 @@
 //! Snapshots: the state of one moment, whatever happens after it.
 
-use kv_api::{Direction, ErrorKind, KeyRange, KvRead, Result, ScanOptions};
+use kv_api::{Direction, ErrorKind, KeyRange, Result, ScanOptions};
 use tests::driver::unless_unsupported;
 use tests::{Lab, check, for_every_engine};
 

@@ -11,14 +11,19 @@ use crate::lab::Lab;
 use crate::map::{self, Map, Walk};
 use crate::steps::{Entries, Step};
 
+/// A snapshot and what it must hold.
+type HeldSnapshot = (Arc<dyn Snapshot>, Arc<Map>);
+/// A scan and the walk it must make.
+type HeldScan = (Box<dyn Scan>, Walk);
+
 /// An engine, what it must hold, and what is held open on it.
 pub struct Driver<'l> {
     lab: &'l Lab,
     db: Option<Checked>,
     map: Arc<Map>,
     seq: u64,
-    snapshots: Vec<Option<(Arc<dyn Snapshot>, Arc<Map>)>>,
-    scans: Vec<Option<(Box<dyn Scan>, Walk)>>,
+    snapshots: Vec<Option<HeldSnapshot>>,
+    scans: Vec<Option<HeldScan>>,
 }
 
 impl<'l> Driver<'l> {

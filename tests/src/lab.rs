@@ -131,7 +131,7 @@ macro_rules! for_every_engine {
 /// Like [`for_every_engine`], for engines whose contents outlive the handle.
 #[macro_export]
 macro_rules! for_every_stored_engine {
-    ($($test:ident),+ $(,)?) => {};
+    ($($test:ident),+ $(,)?) => { const _: &[fn(&$crate::Lab) -> kv_api::Result<()>] = &[$($test),+]; };
 }
 
 /// One test per function, over one engine.
@@ -162,5 +162,5 @@ macro_rules! each_engine {
 /// Like [`each_engine`], for engines whose contents outlive the handle.
 #[macro_export]
 macro_rules! each_stored_engine {
-    ($($test:ident),+ $(,)?) => {};
+    ($($test:ident),+ $(,)?) => { const _: &[fn($crate::Engine) -> kv_api::Result<()>] = &[$($test),+]; };
 }

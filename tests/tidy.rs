@@ -1,0 +1,186 @@
+//! Style and architecture as a test: file length, headers, ASCII, no leftovers, imports that go downward only.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// No file is longer; 500 lines are wished for.
+const LINES_MAX: usize = 600;
+
+/// The order of modules inside a crate, upper first: a module may use only what stands in a later row. Modules
+/// of one row may use each other downward by name as listed, never in a circle, because a row is one concept.
+struct Order {
+    krate: &'static str,
+    rows: &'static [&'static [&'static str]],
+}
+
+const ORDERS: &[Order] = &[];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf()
+}
+
+/// Every Rust source of the workspace, with its path from the root.
+fn sources() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("lists") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            if path.is_dir() && !name.starts_with('.') && name != "target" && name != "kvlab-data" {
+                folders.push(path);
+            } else if name.ends_with(".rs") {
+                let short = path.strip_prefix(root()).expect("below the root").display().to_string();
+                found.push((short, fs::read_to_string(&path).expect("reads as UTF-8")));
+            }
+        }
+    }
+    found.sort();
+    assert!(found.len() > 30, "the walk found only {} files", found.len());
+    found
+}
+
+/// Stops the test with one line per finding.
+fn none(what: &str, findings: Vec<String>) {
+    assert!(findings.is_empty(), "{what}:\n  {}", findings.join("\n  "));
+}
+
+#[test]
+fn files_are_short_have_a_header_and_are_ascii() {
+    let mut findings = Vec::new();
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        if lines > LINES_MAX {
+            findings.push(format!("{path}: {lines} lines; split it, {LINES_MAX} is the most"));
+        }
+        let header = text.lines().next().unwrap_or_default();
+        if !header.starts_with("//! ") || header.len() < 20 {
+            findings.push(format!("{path}:1: opens without a `//!` line that says what the file is for"));
+        }
+        for (number, line) in text.lines().enumerate() {
+            if !line.is_ascii() {
+                findings.push(format!("{path}:{}: not ASCII: {line}", number + 1));
+            }
+            if line.ends_with(' ') || line.contains('\t') {
+                findings.push(format!("{path}:{}: a tab or a space at the end", number + 1));
+            }
+        }
+    }
+    none("untidy files", findings);
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // Written in two parts, so that this file does not find itself.
+    let words = [("TO", "DO"), ("FIX", "ME"), ("XX", "X"), ("HA", "CK")].map(|(a, b)| format!("{a}{b}"));
+    let calls = [("#[ig", "nore"), ("unimple", "mented!"), ("to", "do!("), ("dbg", "!(")]
+        .map(|(a, b)| format!("{a}{b}"));
+    let mut findings = Vec::new();
+    for (path, text) in sources() {
+        for (number, line) in text.lines().enumerate() {
+            let is_word = |at: usize, word: &str| {
+                let letter = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
+                !letter(line[..at].chars().next_back()) && !letter(line[at + word.len()..].chars().next())
+            };
+            let word = words.iter().find(|word| line.find(word.as_str()).is_some_and(|at| is_word(at, word)));
+            let call = calls.iter().find(|call| line.contains(call.as_str()));
+            if let Some(what) = word.or(call) {
+                findings.push(format!("{path}:{}: {what}", number + 1));
+            }
+        }
+    }
+    none("left for later", findings);
+}
+
+#[test]
+fn engines_never_name_each_other() {
+    let pairs = [
+        ("engines/kv-btree/", &["kv_lsm", "kv_peers"][..]),
+        ("engines/kv-lsm/", &["kv_btree", "kv_peers"]),
+        ("engines/kv-io/", &["kv_btree", "kv_lsm", "kv_peers"]),
+        ("engines/kv-api/", &["kv_io", "kv_btree", "kv_lsm", "kv_peers"]),
+        ("workloads/", &["kv_io", "kv_btree", "kv_lsm", "kv_peers"]),
+    ];
+    let mut findings = Vec::new();
+    for (path, text) in sources() {
+        for (_, others) in pairs.iter().filter(|(prefix, _)| path.starts_with(prefix)) {
+            for other in others.iter().filter(|other| text.contains(**other)) {
+                findings.push(format!("{path}: names `{other}`"));
+            }
+        }
+    }
+    none("crates that reach sideways or up", findings);
+}
+
+/// The modules that a source names through `crate::`, at the first level.
+fn imports(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for line in text.lines().take_while(|line| !line.starts_with("mod tests")) {
+        let code = line.split("//").next().unwrap_or_default();
+        for (at, _) in code.match_indices("crate::") {
+            let after = &code[at + "crate::".len()..];
+            let name: String = after.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            found.push(name);
+        }
+    }
+    found.retain(|name| !name.is_empty());
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The module of the first level that a file belongs to: `src/tree/cursor.rs` is of `tree`.
+fn module_of<'p>(path: &'p str, krate: &str) -> Option<&'p str> {
+    let inside = path.strip_prefix(krate)?.strip_prefix("/src/")?;
+    Some(inside.split('/').next()?.trim_end_matches(".rs"))
+}
+
+#[test]
+fn modules_import_downward_only() {
+    let mut findings = Vec::new();
+    for order in ORDERS {
+        let row_of = |module: &str| order.rows.iter().position(|row| row.contains(&module));
+        for (path, text) in sources() {
+            let Some(module) = module_of(&path, order.krate) else { continue };
+            if module == "lib" || path.ends_with("/tests.rs") || path.contains("/tests/") {
+                continue;
+            }
+            let Some(row) = row_of(module) else {
+                findings
+                    .push(format!("{path}: module `{module}` has no place in the order of {}", order.krate));
+                continue;
+            };
+            for used in imports(&text).iter().filter(|used| *used != module) {
+                match row_of(used) {
+                    Some(other) if other > row => {}
+                    Some(_) => {
+                        findings.push(format!("{path}: `{module}` uses `{used}`, which is not below it"))
+                    }
+                    // A name without a row is re-exported by lib.rs: say where it lives instead.
+                    None => findings
+                        .push(format!("{path}: uses `crate::{used}`, which is no module in the order")),
+                }
+            }
+        }
+    }
+    none("imports that do not go downward", findings);
+}
+
+#[test]
+fn lint_exceptions_are_argued() {
+    let mut findings = Vec::new();
+    for (path, text) in sources() {
+        let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+        for (number, line) in lines.iter().enumerate() {
+            if line.starts_with("#[expect(") || line.starts_with("#![expect(") {
+                // An attribute over several lines ends at the first line that closes it.
+                let whole = lines[number..].iter().take(8);
+                let last = whole.clone().position(|line| line.ends_with(")]")).unwrap_or(0);
+                if !whole.take(last + 1).any(|line| line.contains("reason = ")) {
+                    findings.push(format!("{path}:{}: {line}", number + 1));
+                }
+            }
+        }
+    }
+    none("lint exceptions without a reason", findings);
+}
