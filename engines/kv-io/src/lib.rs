@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`vfs`] | the file layer: two object-safe traits |
 //! | [`os`] | real files: buffered, direct, mapped; locks |
+//! | [`sim`] | a disk in memory: crash images, faults, power cut at any call |
 //! | [`meter`], [`counters`] | bytes by cause and files by length; counters for hot paths |
 //! | [`layout`], [`identity`], [`home`] | names in a directory; what a database is; opening and creating one |
 //! | [`codec`], [`checksum`] | integers and a reader that cannot panic; the one checksum |
@@ -41,6 +42,7 @@ pub mod layout;
 mod mapped;
 pub mod meter;
 pub mod os;
+pub mod sim;
 pub mod sync;
 pub mod vfs;
 pub mod wal;
@@ -54,4 +56,5 @@ pub use home::Home;
 pub use identity::Identity;
 pub use meter::{Meter, MeteredVfs};
 pub use os::RealVfs;
+pub use sim::SimVfs;
 pub use vfs::{Vfs, VfsFile};

@@ -1,0 +1,114 @@
+//! The bytes of a simulated file: chunks shared between copies until one of them is written.
+//!
+//! A copy costs one reference per 4 KiB, so a crash image of a small disk costs about as much as listing it.
+
+use std::sync::Arc;
+
+const CHUNK: usize = 4096;
+
+/// Bytes of a file; a chunk that was never written is zeros and takes no memory.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Content {
+    len: u64,
+    chunks: Vec<Option<Arc<[u8; CHUNK]>>>,
+}
+
+/// The chunk that `offset` is in, and the place in it.
+fn place(offset: u64) -> (usize, usize) {
+    let chunk = offset / CHUNK as u64;
+    let within = offset % CHUNK as u64;
+    // A simulated file is far smaller than the address space: `set_len` saw to that.
+    (usize::try_from(chunk).unwrap_or(usize::MAX), usize::try_from(within).unwrap_or(0))
+}
+
+impl Content {
+    /// The longest simulated file, in bytes.
+    pub(super) const LEN_MAX: u64 = 1 << 36;
+
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Fills `buffer` from `offset`; returns how many bytes there were.
+    pub(super) fn read(&self, mut offset: u64, buffer: &mut [u8]) -> usize {
+        let found = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX).min(buffer.len());
+        let mut rest = buffer.get_mut(..found).unwrap_or_default();
+        while !rest.is_empty() {
+            let (chunk, within) = place(offset);
+            let (head, tail) = rest.split_at_mut(rest.len().min(CHUNK - within));
+            match self.chunks.get(chunk).and_then(Option::as_ref).and_then(|bytes| bytes.get(within..)) {
+                Some(bytes) => head.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from),
+                None => head.fill(0),
+            }
+            offset += head.len() as u64;
+            rest = tail;
+        }
+        found
+    }
+
+    /// Writes `bytes` at `offset`, growing the file if they end behind it.
+    pub(super) fn write(&mut self, mut offset: u64, mut bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.set_len(self.len.max(offset + bytes.len() as u64));
+        while !bytes.is_empty() {
+            let (chunk, within) = place(offset);
+            let (head, tail) = bytes.split_at(bytes.len().min(CHUNK - within));
+            if let Some(slot) = self.chunks.get_mut(chunk) {
+                let target = Arc::make_mut(slot.get_or_insert_with(|| Arc::new([0; CHUNK])));
+                if let Some(target) = target.get_mut(within..within + head.len()) {
+                    target.copy_from_slice(head);
+                }
+            }
+            offset += head.len() as u64;
+            bytes = tail;
+        }
+    }
+
+    /// Cuts the file or extends it with zeros.
+    pub(super) fn set_len(&mut self, len: u64) {
+        let (last, within) = place(len);
+        self.chunks.resize(last + usize::from(within > 0), None);
+        if len < self.len
+            && let Some(Some(chunk)) = self.chunks.get_mut(last)
+            && let Some(cut) = Arc::make_mut(chunk).get_mut(within..)
+        {
+            cut.fill(0);
+        }
+        self.len = len;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_behaves_like_a_vector() {
+        let mut model: Vec<u8> = Vec::new();
+        let mut content = Content::default();
+        let mut state = 1_u64;
+        for round in 0..2000_u64 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let offset = (state >> 40) as usize % 20_000;
+            let len = (state >> 20) as usize % 9000;
+            if round % 5 == 0 {
+                model.resize(offset, 0);
+                content.set_len(offset as u64);
+            } else {
+                let bytes = vec![round as u8; len];
+                if len > 0 {
+                    model.resize(model.len().max(offset + len), 0);
+                    model[offset..offset + len].copy_from_slice(&bytes);
+                }
+                content.write(offset as u64, &bytes);
+            }
+            let mut all = vec![7; 40_000];
+            let found = content.read(0, &mut all);
+            assert_eq!(found, model.len());
+            assert!(all[..found] == model, "round {round}");
+            assert_eq!(content.read(model.len() as u64 + 1, &mut all), 0);
+        }
+    }
+}
