@@ -15,6 +15,7 @@ pub mod registry;
 pub mod report;
 pub mod run;
 pub mod sys;
+pub mod tool;
 
 pub mod units;
 

@@ -174,6 +174,14 @@ impl Registry {
     }
 }
 
+/// The name of the engine that made the database in `dir`, `None` if there is none.
+///
+/// # Errors
+/// The identity file is there and cannot be read.
+pub fn engine_of(_dir: &Path) -> Result<Option<String>> {
+    Ok(None)
+}
+
 fn unknown_option(engine: &str, option: &str, known: &[&str]) -> String {
     let hint = match nearest(option, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),

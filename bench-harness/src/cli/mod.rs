@@ -13,6 +13,7 @@ use clap::error::ErrorKind;
 use crate::error::{Exit, Failure, Result};
 use crate::output::{Output, complain};
 use crate::registry::Registry;
+use crate::tool::{keys, transfer, verify};
 use args::{Cli, Command};
 
 /// Runs the program with the engines of `registry`: parses the command line, does what it says, and gives the exit
@@ -38,9 +39,30 @@ fn dispatch(registry: &Registry, cli: Cli) -> Result<Option<Exit>> {
         None => run::main_job(registry, &cli.run, &mut out),
         Some(Command::Run(args)) => run::run(registry, &args, &mut out),
         Some(Command::List) => list::list(registry, &mut out),
+        Some(command) => tools(registry, command, &mut out),
     };
     out.flush()?;
     done
+}
+
+/// The commands that work on one directory.
+fn tools(registry: &Registry, command: Command, out: &mut Output) -> Result<Option<Exit>> {
+    match command {
+        Command::Verify { target, acks } => verify::verify(registry, &target.into(), acks.as_deref(), out),
+        Command::Get { target, key, hex } => keys::get(registry, &target.into(), &key, hex, out),
+        Command::Put { target, key, value, hex, durability } => {
+            keys::put(registry, &target.into(), (&key, &value), hex, durability)
+        }
+        Command::Delete { target, key, hex, durability } => {
+            keys::delete(registry, &target.into(), &key, hex, durability)
+        }
+        Command::Scan { target, request, hex } => {
+            keys::scan(registry, &target.into(), &request.into(), hex, out)
+        }
+        Command::Dump { target, hex } => transfer::dump(registry, &target.into(), hex, out),
+        Command::Load { target, file } => transfer::load(registry, &target.into(), &file, out),
+        Command::Run(_) | Command::List => Ok(None),
+    }
 }
 
 /// Help and version go to standard output and are no failure; everything else is one line.
