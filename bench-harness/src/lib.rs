@@ -19,5 +19,5 @@ pub mod tool;
 
 pub mod units;
 
-pub use cli::main_with;
+pub use cli::{main_with, run_with};
 pub use registry::{EngineSpec, Registry};
