@@ -231,9 +231,7 @@ impl Job<'_> {
                 self.plan.cells().count()
             ))?;
         }
-        for name in [crate::report::result::FILE_NAME, crate::report::html::FILE_NAME] {
-            out.text(format!("written: {}", self.options.out.join(name).display()))?;
-        }
+        out.text(format!("result: {}", self.options.out.join(crate::report::result::FILE_NAME).display()))?;
         out.json(result)
     }
 }

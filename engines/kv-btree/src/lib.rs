@@ -1,1 +1,16 @@
-//! A copy-on-write B+tree behind a logical write-ahead log
+//! A copy-on-write B+tree behind a logical write-ahead log.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::print_stdout,
+        clippy::print_stderr
+    )
+)]
+
+pub mod page;
+pub mod pager;
+pub mod reclaim;
+pub mod tree;

@@ -8,14 +8,13 @@ use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam::utils::CachePadded;
 use kv_api::stats::FileUse;
 use kv_api::{Cause, IoCounters, IoStats, Result};
 
 use crate::layout::{FileKind, parse_name};
-use crate::sync::lock;
 use crate::vfs::{Create, DirEntry, LockGuard, Map, OpenOptions, ReadRequest, Vfs, VfsFile};
 
 /// What moved for one cause. Relaxed counters: each is exact, and no order between them is promised.
@@ -80,7 +79,7 @@ impl Meter {
     }
 
     fn registry(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Arc<AtomicU64>>> {
-        lock(&self.files)
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The shared length of the file at `path`, brought up to date.

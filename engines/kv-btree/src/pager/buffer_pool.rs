@@ -1,0 +1,298 @@
+//! Pages in memory: a sharded map from number to page, with CLOCK eviction (Corbato, "A paging experiment with the
+//! Multics system", 1968) under one budget.
+//!
+//! A frame is clean (the file has the same bytes) or dirty. Only clean frames are evicted: a reader that misses
+//! never waits for a write. A reader keeps what it looks at alive through its `Arc`, so eviction needs no pins.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::page::{Page, PageId};
+
+/// Bytes that a frame takes besides its page: map entry, slot, `Arc` and allocator headers.
+pub const FRAME_OVERHEAD: usize = 96;
+const SHARDS_MAX: usize = 64;
+/// Rounds of the hand that an inner page outlives without being used; a leaf outlives one.
+const INNER_USES: u8 = 3;
+
+/// Spreads page numbers: multiplication by an odd constant (Knuth, "Sorting and Searching", section 6.4).
+#[derive(Debug, Default)]
+pub struct PageHasher(u64);
+
+impl Hasher for PageHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        let mixed = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}
+
+/// A map keyed by page number.
+pub type PageMap<V> = HashMap<u32, V, BuildHasherDefault<PageHasher>>;
+
+#[derive(Debug)]
+struct Frame {
+    page: Arc<Page>,
+    dirty: bool,
+    uses: AtomicU8,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    index: PageMap<u32>,
+    frames: Vec<Frame>,
+    hand: usize,
+}
+
+impl Shard {
+    fn frame(&self, id: PageId) -> Option<&Frame> {
+        self.frames.get(*self.index.get(&id.0)? as usize)
+    }
+
+    fn frame_mut(&mut self, id: PageId) -> Option<&mut Frame> {
+        let slot = *self.index.get(&id.0)? as usize;
+        self.frames.get_mut(slot)
+    }
+
+    fn push(&mut self, page: Arc<Page>, dirty: bool) {
+        self.index.insert(page.id().0, self.frames.len() as u32);
+        self.frames.push(Frame { page, dirty, uses: AtomicU8::new(1) });
+    }
+
+    fn remove(&mut self, id: PageId) -> Option<Frame> {
+        let slot = self.index.remove(&id.0)? as usize;
+        let frame = self.frames.swap_remove(slot);
+        if let Some(moved) = self.frames.get(slot) {
+            self.index.insert(moved.page.id().0, slot as u32);
+        }
+        Some(frame)
+    }
+
+    /// Evicts one clean frame that was not used since the hand last passed.
+    fn evict(&mut self) -> bool {
+        for _ in 0..(usize::from(INNER_USES) + 1) * self.frames.len() {
+            self.hand = if self.hand + 1 < self.frames.len() { self.hand + 1 } else { 0 };
+            let Some(frame) = self.frames.get_mut(self.hand) else { return false };
+            if frame.dirty {
+                continue;
+            }
+            match frame.uses.get_mut() {
+                0 => {
+                    let id = frame.page.id();
+                    return self.remove(id).is_some();
+                }
+                uses => *uses -= 1,
+            }
+        }
+        false
+    }
+}
+
+/// The pages in memory.
+#[derive(Debug)]
+pub struct BufferPool {
+    shards: Box<[RwLock<Shard>]>,
+    pages_max: usize,
+    resident: AtomicUsize,
+    dirty: AtomicUsize,
+    next_victim: AtomicUsize,
+    evictions: AtomicU64,
+}
+
+impl BufferPool {
+    /// Room for `pages_max` pages.
+    pub fn new(pages_max: usize) -> BufferPool {
+        let shards = (pages_max / 32).clamp(1, SHARDS_MAX).next_power_of_two();
+        BufferPool {
+            shards: (0..shards).map(|_| RwLock::default()).collect(),
+            pages_max,
+            resident: AtomicUsize::new(0),
+            dirty: AtomicUsize::new(0),
+            next_victim: AtomicUsize::new(0),
+            evictions: AtomicU64::new(0),
+        }
+    }
+
+    fn shard(&self, id: PageId) -> &RwLock<Shard> {
+        // The number of shards is a power of two, at least one.
+        &self.shards[id.index() & (self.shards.len() - 1)]
+    }
+
+    fn read(&self, id: PageId) -> RwLockReadGuard<'_, Shard> {
+        self.shard(id).read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, id: PageId) -> RwLockWriteGuard<'_, Shard> {
+        self.shard(id).write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The page, if it is in memory. About 20 ns.
+    pub fn get(&self, id: PageId) -> Option<Arc<Page>> {
+        let shard = self.read(id);
+        let frame = shard.frame(id)?;
+        let uses = if frame.page.level() == 0 { 1 } else { INNER_USES };
+        if frame.uses.load(Ordering::Relaxed) != uses {
+            frame.uses.store(uses, Ordering::Relaxed);
+        }
+        Some(Arc::clone(&frame.page))
+    }
+
+    /// Adds a page that was read from the file; one that is there already stays.
+    pub fn add_clean(&self, page: &Arc<Page>) {
+        let mut shard = self.write(page.id());
+        if shard.frame(page.id()).is_none() {
+            shard.push(Arc::clone(page), false);
+            drop(shard);
+            self.resident.fetch_add(1, Ordering::Relaxed);
+            self.make_room();
+        }
+    }
+
+    /// Adds or replaces a page that the file does not have.
+    pub fn add_dirty(&self, page: Arc<Page>) {
+        let mut shard = self.write(page.id());
+        match shard.frame_mut(page.id()) {
+            Some(frame) => {
+                frame.page = page;
+                if !std::mem::replace(&mut frame.dirty, true) {
+                    self.dirty.fetch_add(1, Ordering::Relaxed);
+                }
+                return;
+            }
+            None => shard.push(page, true),
+        }
+        drop(shard);
+        self.dirty.fetch_add(1, Ordering::Relaxed);
+        self.resident.fetch_add(1, Ordering::Relaxed);
+        self.make_room();
+    }
+
+    /// Takes a page out, dirty or not.
+    pub fn remove(&self, id: PageId) -> Option<Arc<Page>> {
+        let frame = self.write(id).remove(id)?;
+        self.resident.fetch_sub(1, Ordering::Relaxed);
+        if frame.dirty {
+            self.dirty.fetch_sub(1, Ordering::Relaxed);
+        }
+        Some(frame.page)
+    }
+
+    /// The page, if it is in memory and dirty; it does not count as a use.
+    pub fn get_dirty(&self, id: PageId) -> Option<Arc<Page>> {
+        self.read(id).frame(id).filter(|frame| frame.dirty).map(|frame| Arc::clone(&frame.page))
+    }
+
+    /// The file now has `page`, if that is still what the frame holds.
+    pub fn mark_clean(&self, page: &Arc<Page>) {
+        let mut shard = self.write(page.id());
+        let frame = shard.frame_mut(page.id()).filter(|frame| Arc::ptr_eq(&frame.page, page));
+        if frame.is_some_and(|frame| std::mem::replace(&mut frame.dirty, false)) {
+            self.dirty.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The numbers of all dirty pages, ascending.
+    pub fn dirty_ids(&self) -> Vec<PageId> {
+        let mut ids = Vec::with_capacity(self.dirty());
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            ids.extend(shard.frames.iter().filter(|frame| frame.dirty).map(|frame| frame.page.id()));
+        }
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Evicts until the budget holds, or nothing more can go.
+    fn make_room(&self) {
+        let mut failed = 0;
+        while self.resident.load(Ordering::Relaxed) > self.pages_max && failed < self.shards.len() {
+            let victim = self.next_victim.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1);
+            if self.shards[victim].write().unwrap_or_else(PoisonError::into_inner).evict() {
+                self.resident.fetch_sub(1, Ordering::Relaxed);
+                self.evictions.fetch_add(1, Ordering::Relaxed);
+                failed = 0;
+            } else {
+                failed += 1;
+            }
+        }
+    }
+
+    /// Most pages that may be in memory.
+    pub fn pages_max(&self) -> usize {
+        self.pages_max
+    }
+
+    /// Pages in memory.
+    pub fn resident(&self) -> usize {
+        self.resident.load(Ordering::Relaxed)
+    }
+
+    /// Pages in memory that the file does not have.
+    pub fn dirty(&self) -> usize {
+        self.dirty.load(Ordering::Relaxed)
+    }
+
+    /// Pages evicted since opening.
+    pub fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::Kind;
+
+    fn page(id: u32) -> Arc<Page> {
+        Arc::new(Page::blank(512, PageId(id), 1, Kind::Leaf, 0))
+    }
+
+    #[test]
+    fn the_budget_holds_and_dirty_pages_stay() {
+        let pool = BufferPool::new(100);
+        (0..30).for_each(|id| pool.add_dirty(page(id)));
+        (30..1000).for_each(|id| pool.add_clean(&page(id)));
+        assert_eq!((pool.resident(), pool.dirty()), (100, 30));
+        assert!((0..30).all(|id| pool.get(PageId(id)).is_some()));
+        assert_eq!(pool.dirty_ids().len(), 30);
+        for id in 0..30 {
+            let page = pool.get_dirty(PageId(id)).unwrap();
+            pool.mark_clean(&page);
+        }
+        (1000..2000).for_each(|id| pool.add_clean(&page(id)));
+        assert_eq!((pool.resident(), pool.dirty()), (100, 0));
+        assert!((0..30).all(|id| pool.get(PageId(id)).is_none()));
+    }
+
+    #[test]
+    fn a_page_in_use_outlives_one_that_is_not() {
+        let pool = BufferPool::new(32);
+        (0..32).for_each(|id| pool.add_clean(&page(id)));
+        for id in 32..512 {
+            pool.get(PageId(7));
+            pool.add_clean(&page(id));
+        }
+        assert!(pool.get(PageId(7)).is_some());
+    }
+
+    #[test]
+    fn a_replaced_page_is_not_marked_clean_by_the_write_of_the_old_one() {
+        let pool = BufferPool::new(8);
+        let old = page(1);
+        pool.add_dirty(Arc::clone(&old));
+        pool.add_dirty(page(1));
+        pool.mark_clean(&old);
+        assert_eq!(pool.dirty(), 1);
+        assert!(pool.remove(PageId(1)).is_some());
+        assert_eq!((pool.resident(), pool.dirty()), (0, 0));
+    }
+}

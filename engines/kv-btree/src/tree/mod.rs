@@ -1,0 +1,425 @@
+//! The tree: descend and get for readers, and the one writer that makes the next state by copying.
+//!
+//! A page that readers can reach never changes. The first time a commit touches a page it makes a copy under a
+//! new number, and of every page above it, since each names its child; from then on the copies belong to the
+//! running commit and change in place. When the commit is published the copies become ordinary dirty pages.
+
+pub mod cursor;
+pub mod delete;
+pub mod insert;
+pub mod load;
+
+use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use kv_api::{Cause, Error, Result, SeqNo};
+
+use crate::page::leaf::{self, Apart, Value};
+use crate::page::overflow::extents;
+use crate::page::split::Bounds;
+use crate::page::{Kind, LEVELS_MAX, Page, PageId, inner};
+use crate::pager::buffer_pool::PageMap;
+use crate::pager::free_list::FreeList;
+use crate::pager::{PageRef, Pager, Reader};
+use crate::reclaim::{Dead, Reclaim, Root};
+
+/// Finds `key` in the state `root` and calls `found` with its value. The pages of `root` must be held.
+///
+/// # Errors
+/// `Io`, `Corruption`.
+pub fn get(
+    pager: &Pager,
+    root: &Root,
+    key: &[u8],
+    reader: Reader,
+    found: &mut dyn FnMut(&[u8]),
+) -> Result<bool> {
+    let mut id = root.page;
+    for level in (1..root.height).rev() {
+        let page = pager.page(id, level, reader)?;
+        id = inner::child(&page, inner::child_index(&page, key));
+    }
+    let page = pager.page(id, 0, reader)?;
+    match leaf::get(&page, key) {
+        None => return Ok(false),
+        Some(Value::Inline(value)) => found(value),
+        Some(Value::Apart(apart)) => with_apart(pager, apart, reader, found)?,
+    }
+    Ok(true)
+}
+
+/// Calls `found` with a value that is stored apart.
+///
+/// # Errors
+/// `Io`, `Corruption`.
+pub fn with_apart(pager: &Pager, apart: Apart, reader: Reader, found: &mut dyn FnMut(&[u8])) -> Result<()> {
+    let bytes = pager.value(apart, reader)?;
+    // The buffer holds at least as many bytes: it was sized by this length.
+    found(bytes.get(..usize::try_from(apart.len).unwrap_or(usize::MAX)).unwrap_or_default());
+    Ok(())
+}
+
+/// One step of a descent: a page, and which child it went on to (of the leaf: nothing).
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    id: PageId,
+    child: usize,
+}
+
+/// What the writer counted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WriterCounters {
+    /// Pages divided.
+    pub splits: u64,
+    /// Pages joined.
+    pub merges: u64,
+    /// Pages copied because readers could reach them.
+    pub page_copies: u64,
+    /// Pages written before their checkpoint, to make room.
+    pub frames_stolen: u64,
+}
+
+/// The one writer. Between [`Writer::begin`] and [`Writer::publish`] it makes the next state.
+#[derive(Debug)]
+pub struct Writer {
+    pager: Arc<Pager>,
+    reclaim: Arc<Reclaim>,
+    /// Which page numbers are taken.
+    pub space: FreeList,
+    /// Pages of the running commit that only it can reach.
+    private: PageMap<Arc<Page>>,
+    private_max: usize,
+    dead: Vec<Dead>,
+    /// Numbers handed out by the running commit, kept only while it may be given up.
+    born: Option<Vec<PageId>>,
+    ready: Vec<Dead>,
+    path: Vec<Step>,
+    root: Root,
+    /// Pages born after this generation were never seen by a checkpoint.
+    pub checkpointed: u64,
+    /// Dirty pages above which the running commit writes some out itself.
+    pub dirty_max: usize,
+    /// Why pages are written before their checkpoint.
+    pub room_cause: Cause,
+    /// What was counted.
+    pub counters: WriterCounters,
+}
+
+impl Writer {
+    /// Goes on from the newest state of `reclaim`.
+    pub fn new(pager: Arc<Pager>, reclaim: Arc<Reclaim>, space: FreeList) -> Writer {
+        let root = Root::clone(&reclaim.newest());
+        let pages_max = pager.pool.pages_max();
+        Writer {
+            pager,
+            reclaim,
+            space,
+            private: PageMap::default(),
+            private_max: (pages_max / 8).max(4),
+            dead: Vec::new(),
+            born: None,
+            ready: Vec::new(),
+            path: Vec::new(),
+            checkpointed: root.generation,
+            root,
+            dirty_max: (pages_max / 2).max(4),
+            room_cause: Cause::Page,
+            counters: WriterCounters::default(),
+        }
+    }
+
+    /// The state being made.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Begins the next state.
+    pub fn begin(&mut self) {
+        self.take_back();
+        self.root.generation = self.reclaim.newest().generation + 1;
+    }
+
+    /// Begins a state that may be given up with [`Writer::abandon`].
+    pub fn begin_abandonable(&mut self) {
+        self.begin();
+        self.born = Some(Vec::new());
+    }
+
+    /// Takes the numbers that became free.
+    pub fn take_back(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready);
+        self.reclaim.take_ready(&mut ready);
+        for dead in ready.drain(..) {
+            self.pager.pool.remove(dead.page);
+            self.space.release(dead.page, dead.birth > self.checkpointed);
+        }
+        self.ready = ready;
+    }
+
+    /// Shows the state to readers; `seq` is the last operation in it.
+    pub fn publish(&mut self, seq: SeqNo) {
+        self.root.seq = seq;
+        self.spill();
+        self.born = None;
+        let dead = std::mem::take(&mut self.dead);
+        self.reclaim.publish(self.root.clone(), dead);
+    }
+
+    /// Gives the running state up, as if [`Writer::begin_abandonable`] had not been called.
+    pub fn abandon(&mut self) {
+        self.private.clear();
+        let born: BTreeSet<PageId> = self.born.take().unwrap_or_default().into_iter().collect();
+        for dead in std::mem::take(&mut self.dead) {
+            if !born.contains(&dead.page) {
+                self.space.revive(dead.page);
+            }
+        }
+        // Those that died within the commit were released when they did.
+        for id in born.into_iter().filter(|id| self.space.in_use().get(id.index())).collect::<Vec<_>>() {
+            self.pager.pool.remove(id);
+            self.space.release(id, false);
+        }
+        self.root = Root::clone(&self.reclaim.newest());
+    }
+
+    /// Moves the private pages to the pool, where they are dirty.
+    fn spill(&mut self) {
+        self.private.drain().for_each(|(_, page)| self.pager.pool.add_dirty(page));
+    }
+
+    /// Keeps a large commit within memory: spills, and writes dirty pages to the file. Any page that is not
+    /// reachable from the durable root may be written at any time, since nothing refers to it yet.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`.
+    fn make_room(&mut self) -> Result<()> {
+        if self.private.len() > self.private_max {
+            self.spill();
+        }
+        if self.pager.is_writable() && self.pager.pool.dirty() > self.dirty_max {
+            self.spill();
+            self.steal()?;
+        }
+        Ok(())
+    }
+
+    fn steal(&mut self) -> Result<()> {
+        self.pager.reserve(self.space.pages())?;
+        let ids = self.pager.pool.dirty_ids();
+        self.counters.frames_stolen += self.pager.write_dirty(&ids, self.room_cause)? as u64;
+        Ok(())
+    }
+
+    /// A number for a new page.
+    fn new_id(&mut self) -> Result<PageId> {
+        let id = self.space.allocate().ok_or_else(|| self.full())?;
+        self.note_born(id, 1);
+        Ok(id)
+    }
+
+    fn note_born(&mut self, first: PageId, pages: u32) {
+        if let Some(born) = &mut self.born {
+            born.extend((first.0..first.0 + pages).map(PageId));
+        }
+    }
+
+    fn full(&self) -> Error {
+        Error::NoSpace { action: "number another page of", path: self.pager.file().path().to_path_buf() }
+    }
+
+    fn blank(&mut self, kind: Kind, level: u8) -> Result<Page> {
+        let id = self.new_id()?;
+        Ok(Page::blank(self.pager.page_bytes(), id, self.root.generation, kind, level))
+    }
+
+    fn add_private(&mut self, page: Page) -> PageId {
+        let id = page.id();
+        self.private.insert(id.0, Arc::new(page));
+        id
+    }
+
+    /// A page of the state being made.
+    fn page(&self, id: PageId, level: u8) -> Result<PageRef> {
+        match self.private.get(&id.0) {
+            Some(page) => Ok(Arc::clone(page)),
+            None => self.pager.page(id, level, Reader::Update),
+        }
+    }
+
+    /// A page that belongs to the running commit, to change. `own` was called for it.
+    fn private_mut(&mut self, id: PageId, level: u8) -> Result<&mut Page> {
+        Ok(match self.private.entry(id.0) {
+            Entry::Occupied(page) => Arc::make_mut(page.into_mut()),
+            Entry::Vacant(place) => {
+                let page = self.pager.page(id, level, Reader::Update)?;
+                self.pager.pool.remove(id);
+                Arc::make_mut(place.insert(page))
+            }
+        })
+    }
+
+    /// Makes page `id` belong to the running commit; returns the number it has there.
+    fn own(&mut self, id: PageId, level: u8) -> Result<PageId> {
+        if self.private.contains_key(&id.0) {
+            return Ok(id);
+        }
+        let page = self.pager.page(id, level, Reader::Update)?;
+        if page.birth() == self.root.generation {
+            // It was spilled: only this commit can reach it.
+            self.pager.pool.remove(id);
+            self.private.insert(id.0, page);
+            return Ok(id);
+        }
+        let copy = page.copy_as(self.new_id()?, self.root.generation);
+        self.counters.page_copies += 1;
+        self.kill(id, page.birth());
+        Ok(self.add_private(copy))
+    }
+
+    /// Page `id` leaves the tree.
+    fn kill(&mut self, id: PageId, birth: u64) {
+        if birth == self.root.generation {
+            self.private.remove(&id.0);
+            self.pager.pool.remove(id);
+            self.space.release(id, true);
+        } else {
+            self.space.kill(id);
+            self.dead.push(Dead { page: id, birth });
+        }
+    }
+
+    /// Page `id` leaves the tree without having been looked at.
+    fn kill_unread(&mut self, id: PageId) {
+        let known = self.private.get(&id.0).cloned().or_else(|| self.pager.pool.get(id));
+        self.kill(id, known.map_or(0, |page| page.birth()));
+    }
+
+    /// The pages of a large value leave the tree.
+    fn kill_value(&mut self, value: Apart) -> Result<()> {
+        let mut next = value.index;
+        let mut left = value.len.div_ceil(self.pager.page_bytes() as u64);
+        let mut index = Vec::new();
+        while next != PageId::NONE {
+            let page = match self.private.get(&next.0) {
+                Some(page) => Arc::clone(page),
+                None => self.pager.value_page(next, Reader::Update)?,
+            };
+            let covered: u64 = extents(&page).map(|extent| u64::from(extent.pages)).sum();
+            let Some(rest) = left.checked_sub(covered).filter(|_| covered > 0) else {
+                return Err(self.pager.damaged(next, "a value's index covers more pages than the value has"));
+            };
+            left = rest;
+            next = page.right_child();
+            index.push(page);
+        }
+        for page in index {
+            for extent in extents(&page) {
+                (extent.first.0..extent.first.0.saturating_add(extent.pages))
+                    .for_each(|id| self.kill(PageId(id), page.birth()));
+            }
+            self.kill(page.id(), page.birth());
+        }
+        self.root.values = self.root.values.saturating_sub(1);
+        Ok(())
+    }
+
+    /// Descends to the leaf for `key`; afterwards `path` holds the pages, the leaf last.
+    fn descend(&mut self, key: &[u8]) -> Result<()> {
+        self.path.clear();
+        let mut id = self.root.page;
+        for level in (1..self.root.height).rev() {
+            let page = self.page(id, level)?;
+            let child = inner::child_index(&page, key);
+            self.path.push(Step { id, child });
+            id = inner::child(&page, child);
+        }
+        self.path.push(Step { id, child: 0 });
+        Ok(())
+    }
+
+    /// The level of the page at `depth` of the path.
+    fn level_at(&self, depth: usize) -> u8 {
+        let above = u8::try_from(depth + 1).unwrap_or(u8::MAX);
+        self.root.height.saturating_sub(above)
+    }
+
+    fn step(&self, depth: usize) -> Step {
+        self.path.get(depth).copied().unwrap_or(Step { id: PageId::NONE, child: 0 })
+    }
+
+    /// Makes every page of the path belong to the running commit.
+    fn own_path(&mut self) -> Result<()> {
+        for depth in 0..self.path.len() {
+            let Step { id, .. } = self.step(depth);
+            let own = self.own(id, self.level_at(depth))?;
+            if own == id {
+                continue;
+            }
+            if let Some(step) = self.path.get_mut(depth) {
+                step.id = own;
+            }
+            match depth.checked_sub(1) {
+                None => self.root.page = own,
+                Some(above) => {
+                    let parent = self.step(above);
+                    let level = self.level_at(above);
+                    inner::set_child(self.private_mut(parent.id, level)?, parent.child, own);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The separators around the page at `depth` of the path.
+    fn bounds(&self, depth: usize) -> Result<Bounds> {
+        let mut bounds = Bounds::default();
+        for above in (0..depth).rev() {
+            let Step { id, child } = self.step(above);
+            let page = self.page(id, self.level_at(above))?;
+            if bounds.low.is_none() && child > 0 {
+                bounds.low = inner::separator(&page, child - 1);
+            }
+            if bounds.high.is_none() {
+                bounds.high = inner::separator(&page, child);
+            }
+            if bounds.low.is_some() && bounds.high.is_some() {
+                break;
+            }
+        }
+        Ok(bounds)
+    }
+
+    /// While the root has one child only, that child becomes the root.
+    fn collapse_root(&mut self) -> Result<()> {
+        while self.root.height > 1 {
+            let page = self.page(self.root.page, self.root.level())?;
+            if page.count() > 0 {
+                break;
+            }
+            self.kill(page.id(), page.birth());
+            self.root.page = page.right_child();
+            self.root.height -= 1;
+        }
+        Ok(())
+    }
+
+    /// An empty leaf becomes the root.
+    fn plant(&mut self) -> Result<()> {
+        let leaf = self.blank(Kind::Leaf, 0)?;
+        self.root.page = self.add_private(leaf);
+        self.root.height = 1;
+        Ok(())
+    }
+
+    fn deepen(&mut self) -> Result<()> {
+        if self.root.height >= LEVELS_MAX {
+            return Err(self.full());
+        }
+        self.root.height += 1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
