@@ -83,6 +83,11 @@ impl Home {
         let identity = match found {
             Some(identity) => {
                 identity.check(dir, engine, format_version, options.keyspace)?;
+                if !options.read_only {
+                    // The process before may have died between a rename and its sync. Whatever is acknowledged
+                    // from here on must not rest on a name that the disk does not have yet.
+                    vfs.sync_dir(dir, Cause::Identity)?;
+                }
                 identity
             }
             None if options.create => {
@@ -104,6 +109,8 @@ impl Home {
     /// `Io` or `NoSpace`; opening again tells whether the database exists.
     pub fn commit_identity(&mut self) -> Result<()> {
         if self.is_new {
+            // The names of the engine's first files come before the name that says they are complete.
+            self.vfs.sync_dir(&self.dir, Cause::Identity)?;
             self.identity.commit(&*self.vfs, &self.dir)?;
             self.is_new = false;
         }
