@@ -48,7 +48,7 @@ pub mod vfs;
 pub mod wal;
 
 #[cfg(test)]
-mod memfs;
+mod test_disk;
 
 pub use clock::Clock;
 pub use env::Env;

@@ -69,6 +69,12 @@ impl Queue {
         Lead { queue: self, group: Vec::new(), over: false }
     }
 
+    /// How many callers wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        lock(&self.state).tickets.len()
+    }
+
     fn hand_over(&self) {
         let next = {
             let mut state = lock(&self.state);

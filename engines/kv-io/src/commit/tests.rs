@@ -3,8 +3,11 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
 
+use kv_api::Cause;
+
 use super::*;
-use crate::memfs::MemFs;
+use crate::sim::{FaultOp, Repeat};
+use crate::test_disk::TestDisk;
 
 /// An engine that keeps the operations it was given.
 #[derive(Default)]
@@ -16,6 +19,7 @@ struct Toy {
     admitted: AtomicUsize,
     poison: Mutex<Option<String>>,
     fail_apply: AtomicBool,
+    panic_apply: AtomicBool,
 }
 
 impl Apply for Toy {
@@ -30,6 +34,7 @@ impl Apply for Toy {
     }
 
     fn apply(&self, first_seq: SeqNo, batches: &[&Batch]) -> Result<()> {
+        assert!(!self.panic_apply.load(Ordering::SeqCst), "a bug");
         if self.fail_apply.load(Ordering::SeqCst) {
             return Err(Error::corruption("page", 3, "bad"));
         }
@@ -52,22 +57,18 @@ impl Apply for Toy {
     }
 }
 
-fn place(fs: &Arc<MemFs>) -> LogPlace {
-    LogPlace { vfs: Arc::clone(fs) as _, dir: "db".into(), salt: 42 }
-}
-
-fn replayed(fs: &Arc<MemFs>, is_new: bool) -> (Replayed, Vec<SeqNo>) {
+fn replayed(fs: &TestDisk, is_new: bool) -> (Replayed, Vec<SeqNo>) {
     let mut seqs = Vec::new();
     let expected = Expected { is_new, read_only: false, replay_from: 1 };
-    let replayed = CommitLog::replay(&place(fs), expected, &mut |first_seq, _, count| {
+    let replayed = CommitLog::replay(&fs.place, expected, &mut |first_seq, _, count| {
         seqs.extend(first_seq..first_seq + count);
         Ok(())
     });
     (replayed.unwrap(), seqs)
 }
 
-fn new_log(fs: &Arc<MemFs>) -> CommitLog {
-    CommitLog::start(&place(fs), replayed(fs, true).0, WalOptions::for_budget(1 << 20)).unwrap()
+fn new_log(fs: &TestDisk) -> CommitLog {
+    CommitLog::start(&fs.place, replayed(fs, true).0, WalOptions::for_budget(1 << 20)).unwrap()
 }
 
 fn batch(value_len: usize) -> Batch {
@@ -78,9 +79,9 @@ fn batch(value_len: usize) -> Batch {
 
 #[test]
 fn each_level_costs_what_it_promises() {
-    let (fs, toy) = (MemFs::new(), Toy::default());
+    let (fs, toy) = (TestDisk::new(), Toy::default());
     let log = new_log(&fs);
-    let counts = || (fs.count("write wal"), fs.count("sync wal"));
+    let counts = || (fs.counted(Cause::Wal).write_calls, fs.counted(Cause::Wal).sync_calls);
     let (writes, syncs) = counts();
     let commit = |level| log.commit(&toy, &batch(10), level).unwrap().seq;
     assert_eq!((commit(Durability::Memory), commit(Durability::Memory)), (1, 2));
@@ -107,7 +108,7 @@ fn each_level_costs_what_it_promises() {
 
 #[test]
 fn the_buffer_of_memory_commits_is_bounded() {
-    let (fs, toy) = (MemFs::new(), Toy::default());
+    let (fs, toy) = (TestDisk::new(), Toy::default());
     let log = new_log(&fs);
     for _ in 0..400 {
         log.commit(&toy, &batch(1000), Durability::Memory).unwrap();
@@ -125,7 +126,7 @@ fn the_buffer_of_memory_commits_is_bounded() {
 fn groups_share_syncs_and_everyone_gets_an_answer() {
     const CALLERS: u64 = 8;
     const EACH: u64 = 200;
-    let (fs, toy) = (MemFs::new(), Toy::default());
+    let (fs, toy) = (TestDisk::new(), Toy::default());
     let log = new_log(&fs);
     let mut seqs: Vec<SeqNo> = thread::scope(|scope| {
         let callers: Vec<_> = (0..CALLERS)
@@ -148,15 +149,51 @@ fn groups_share_syncs_and_everyone_gets_an_answer() {
     assert_eq!(seqs, (1..=CALLERS * EACH).collect::<Vec<_>>(), "every batch has its own number");
     assert_eq!(*lock(&toy.applied), seqs, "applied in log order");
     assert_eq!(replayed(&fs, false).1, seqs);
-    let groups = lock(&toy.groups).len();
-    assert!(fs.count("sync wal") <= groups + 10);
+    let groups = lock(&toy.groups).len() as u64;
+    assert!(fs.counted(Cause::Wal).sync_calls <= groups + 10);
+}
+
+#[test]
+fn callers_that_queue_behind_a_leader_share_one_write_and_one_sync() {
+    let (fs, toy) = (TestDisk::new(), Toy::default());
+    let log = new_log(&fs);
+    let before = fs.counted(Cause::Wal);
+    thread::scope(|scope| {
+        log.frozen(|_| {
+            for _ in 0..5 {
+                scope.spawn(|| log.commit(&toy, &batch(20), Durability::Disk).unwrap());
+            }
+            while log.queue.waiting() < 4 {
+                thread::yield_now();
+            }
+        });
+    });
+    let after = fs.counted(Cause::Wal);
+    assert_eq!(*lock(&toy.groups), [5]);
+    assert_eq!(after.sync_calls - before.sync_calls, 1);
+    assert_eq!(after.write_calls - before.write_calls, 1);
+}
+
+#[test]
+fn a_panic_in_the_engine_poisons_the_log() {
+    for level in [Durability::Os, Durability::Disk] {
+        let (fs, toy) = (TestDisk::new(), Toy::default());
+        let log = new_log(&fs);
+        toy.panic_apply.store(true, Ordering::SeqCst);
+        let outcome = thread::scope(|scope| scope.spawn(|| log.commit(&toy, &batch(1), level)).join());
+        assert!(outcome.is_err());
+        let error = log.commit(&toy, &batch(1), Durability::Disk).unwrap_err();
+        assert!(error.to_string().contains("panicked half way"), "{error}");
+        assert_eq!(log.close(&toy).unwrap_err().kind(), ErrorKind::Poisoned);
+        assert_eq!(replayed(&fs, false).1, [1], "the frame was logged");
+    }
 }
 
 #[test]
 fn a_disk_commit_is_not_applied_before_its_sync() {
-    let (fs, toy) = (MemFs::new(), Toy::default());
+    let (fs, toy) = (TestDisk::new(), Toy::default());
     let log = new_log(&fs);
-    fs.fault.sync.store(1, Ordering::SeqCst);
+    fs.sim.faults().fail(FaultOp::Sync, 0, Repeat::Once);
     assert_eq!(log.commit(&toy, &batch(1), Durability::Disk).unwrap_err().kind(), ErrorKind::Io);
     assert!(lock(&toy.applied).is_empty() && toy.visible.load(Ordering::SeqCst) == 0);
 }
@@ -164,11 +201,11 @@ fn a_disk_commit_is_not_applied_before_its_sync() {
 #[test]
 fn a_failed_write_or_sync_poisons_for_good() {
     for level in [Durability::Os, Durability::Disk] {
-        let (fs, toy) = (MemFs::new(), Toy::default());
+        let (fs, toy) = (TestDisk::new(), Toy::default());
         let log = new_log(&fs);
         log.commit(&toy, &batch(1), level).unwrap();
-        let syncs = fs.count("sync wal");
-        fs.fault.write.store(1, Ordering::SeqCst);
+        let syncs = fs.counted(Cause::Wal).sync_calls;
+        fs.sim.faults().fail(FaultOp::Write, 0, Repeat::Once);
         assert_eq!(log.commit(&toy, &batch(1), level).unwrap_err().kind(), ErrorKind::Io);
         assert!(lock(&toy.poison).is_some());
         let later = [
@@ -181,15 +218,15 @@ fn a_failed_write_or_sync_poisons_for_good() {
         for outcome in later {
             assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Poisoned);
         }
-        assert_eq!(fs.count("sync wal"), syncs, "nothing is synced after a failure");
+        assert_eq!(fs.counted(Cause::Wal).sync_calls, syncs, "nothing is synced after a failure");
     }
 }
 
 #[test]
 fn every_waiter_of_a_failed_group_gets_an_error() {
-    let (fs, toy) = (MemFs::new(), Toy::default());
+    let (fs, toy) = (TestDisk::new(), Toy::default());
     let log = new_log(&fs);
-    fs.fault.sync.store(5, Ordering::SeqCst);
+    fs.sim.faults().fail(FaultOp::Sync, 4, Repeat::Once);
     let failed = thread::scope(|scope| {
         let callers: Vec<_> = (0..6)
             .map(|_| {
@@ -207,22 +244,22 @@ fn every_waiter_of_a_failed_group_gets_an_error() {
 
 #[test]
 fn a_full_disk_refuses_before_the_log_is_touched() {
-    let (fs, toy) = (MemFs::new(), Toy::default());
+    let (fs, toy) = (TestDisk::new(), Toy::default());
     let log = new_log(&fs);
-    fs.fault.full.store(true, Ordering::SeqCst);
+    fs.fill();
     for level in [Durability::Memory, Durability::Os, Durability::Disk] {
         let error = log.commit(&toy, &batch(200_000), level).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSpace, "{level}");
         log.commit(&toy, &batch(10), level).unwrap();
     }
-    fs.fault.full.store(false, Ordering::SeqCst);
+    fs.sim.faults().heal();
     log.commit(&toy, &batch(200_000), Durability::Disk).unwrap();
     assert_eq!(replayed(&fs, false).1, [1, 2, 3, 4]);
 }
 
 #[test]
 fn a_failed_apply_poisons_and_the_frame_is_there_after_reopening() {
-    let (fs, toy) = (MemFs::new(), Toy::default());
+    let (fs, toy) = (TestDisk::new(), Toy::default());
     let log = new_log(&fs);
     toy.fail_apply.store(true, Ordering::SeqCst);
     assert_eq!(log.commit(&toy, &batch(1), Durability::Os).unwrap_err().kind(), ErrorKind::Corruption);
@@ -232,7 +269,7 @@ fn a_failed_apply_poisons_and_the_frame_is_there_after_reopening() {
 
 #[test]
 fn a_commit_without_room_is_admitted_again() {
-    let (fs, toy) = (MemFs::new(), Toy::default());
+    let (fs, toy) = (TestDisk::new(), Toy::default());
     let log = new_log(&fs);
     for level in [Durability::Os, Durability::Disk] {
         toy.waits.store(3, Ordering::SeqCst);
@@ -244,13 +281,13 @@ fn a_commit_without_room_is_admitted_again() {
 
 #[test]
 fn a_reopened_log_goes_on_where_it_ended() {
-    let (fs, toy) = (MemFs::new(), Toy::default());
+    let (fs, toy) = (TestDisk::new(), Toy::default());
     let log = new_log(&fs);
     log.commit(&toy, &batch(1), Durability::Os).unwrap();
     drop(log);
     let (end, seqs) = replayed(&fs, false);
     assert_eq!(seqs, [1]);
-    let log = CommitLog::start(&place(&fs), end, WalOptions::for_budget(1 << 20)).unwrap();
+    let log = CommitLog::start(&fs.place, end, WalOptions::for_budget(1 << 20)).unwrap();
     log.release(2).unwrap();
     assert_eq!(fs.names(), ["000002.wal", "000003.wal"]);
     assert_eq!(log.commit(&toy, &batch(1), Durability::Os).unwrap().seq, 2);

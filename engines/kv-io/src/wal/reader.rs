@@ -25,6 +25,9 @@ use crate::vfs::{OpenOptions, VfsFile};
 /// Takes the batches that replay finds: the number of the first operation, the operations, and how many.
 pub type ReplayInto<'a> = &'a mut dyn FnMut(SeqNo, Ops<'_>, u64) -> Result<()>;
 
+/// No log gets here: at a million operations a second it would take 2000 years. So sums of numbers never overflow.
+const SEQ_MAX: SeqNo = 1 << 56;
+
 /// What the directory is expected to hold.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected {
@@ -76,7 +79,12 @@ pub fn replay(place: &LogPlace, expected: Expected, into: ReplayInto<'_>) -> Res
         }
     }
     let Replay { next_seq, report, .. } = replay;
-    Ok(Replayed { next_seq: next_seq.max(expected.replay_from), report, live, garbage, id_max })
+    let next_seq = next_seq.max(expected.replay_from);
+    if next_seq > SEQ_MAX {
+        let what = format!("the log ends with operation {next_seq}, beyond any that can have been written");
+        return Err(Error::corruption(place.dir(), 0, what));
+    }
+    Ok(Replayed { next_seq, report, live, garbage, id_max })
 }
 
 /// A segment file on disk.

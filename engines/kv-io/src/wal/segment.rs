@@ -177,8 +177,12 @@ impl Segments {
         garbage: Vec<u64>,
         id_max: u64,
     ) -> Segments {
-        let set =
-            Mutex::new(Set { live: live.into(), spare: None, next_id: id_max + 1, garbage: garbage.into() });
+        let set = Mutex::new(Set {
+            live: live.into(),
+            spare: None,
+            next_id: id_max.saturating_add(1),
+            garbage: garbage.into(),
+        });
         Segments {
             place,
             options,
@@ -205,7 +209,7 @@ impl Segments {
         }
         let id = set.next_id;
         // Never the same id twice, even if this attempt fails.
-        set.next_id += 1;
+        set.next_id = id.saturating_add(1);
         let path = self.place.path(id);
         let file = self.place.vfs.open(&path, OpenOptions::NEW, Cause::Prepare)?;
         let sum = FileSum::new(self.place.salt, id);
@@ -295,7 +299,7 @@ impl Segments {
             return Ok(false);
         }
         let new_id = set.next_id;
-        set.next_id += 1;
+        set.next_id = new_id.saturating_add(1);
         let path = self.place.path(new_id);
         vfs.rename(&old, &path, Cause::Prepare)?;
         vfs.sync_dir(self.place.dir(), Cause::Prepare)?;

@@ -2,31 +2,30 @@
 
 use std::sync::Arc;
 
-use kv_api::{Batch, Error, ErrorKind, Op, Result, SeqNo};
+use kv_api::{Batch, Cause, Error, ErrorKind, Op, Result, SeqNo};
 
+use super::WalOptions;
+use super::frame::{FrameHeader, FramePlace, padding};
 use super::reader::{Expected, Replayed, replay};
-use super::segment::{SEGMENT_HEADER_LEN, Segments};
+use super::segment::{SEGMENT_HEADER_LEN, SegmentHeader, Segments};
 use super::writer::{Failure, Writer};
-use super::{LogPlace, WalOptions};
-use crate::memfs::MemFs;
+use crate::checksum::FileSum;
+use crate::test_disk::TestDisk;
+use crate::vfs::{OpenOptions, Vfs};
 
 const OPTIONS: WalOptions = WalOptions { segment_bytes: 64 << 10 };
 
 /// A batch as it was logged: its first operation and its bytes.
 type Logged = (SeqNo, Vec<u8>);
 
-fn place(fs: &Arc<MemFs>) -> LogPlace {
-    LogPlace { vfs: Arc::clone(fs) as _, dir: "db".into(), salt: 42 }
-}
-
 fn expected(replay_from: SeqNo) -> Expected {
     Expected { is_new: false, read_only: false, replay_from }
 }
 
 /// What replay finds, as bytes.
-fn read(fs: &Arc<MemFs>, replay_from: SeqNo) -> Result<(Replayed, Vec<Logged>)> {
+fn read(fs: &TestDisk, replay_from: SeqNo) -> Result<(Replayed, Vec<Logged>)> {
     let mut batches = Vec::new();
-    let replayed = replay(&place(fs), expected(replay_from), &mut |first_seq, ops, count| {
+    let replayed = replay(&fs.place, expected(replay_from), &mut |first_seq, ops, count| {
         let mut batch = Batch::new();
         for op in ops {
             match op.map_err(|what| Error::corruption("frame", 0, what))? {
@@ -43,16 +42,16 @@ fn read(fs: &Arc<MemFs>, replay_from: SeqNo) -> Result<(Replayed, Vec<Logged>)> 
 }
 
 /// A log that has just been started after what `fs` holds.
-fn start(fs: &Arc<MemFs>, replayed: Replayed, options: WalOptions) -> (Arc<Segments>, Writer) {
+fn start(fs: &TestDisk, replayed: Replayed, options: WalOptions) -> (Arc<Segments>, Writer) {
     let Replayed { next_seq, live, garbage, id_max, .. } = replayed;
-    let segments = Arc::new(Segments::new(place(fs), options, live, garbage, id_max));
+    let segments = Arc::new(Segments::new(fs.place.clone(), options, live, garbage, id_max));
     let writer = Writer::start(Arc::clone(&segments), next_seq).unwrap();
     (segments, writer)
 }
 
-fn new_log(fs: &Arc<MemFs>, options: WalOptions) -> (Arc<Segments>, Writer) {
+fn new_log(fs: &TestDisk, options: WalOptions) -> (Arc<Segments>, Writer) {
     let fresh = Expected { is_new: true, ..expected(1) };
-    start(fs, replay(&place(fs), fresh, &mut |_, _, _| Ok(())).unwrap(), options)
+    start(fs, replay(&fs.place, fresh, &mut |_, _, _| Ok(())).unwrap(), options)
 }
 
 fn put(writer: &mut Writer, value_len: usize, write: bool) -> Logged {
@@ -64,7 +63,7 @@ fn put(writer: &mut Writer, value_len: usize, write: bool) -> Logged {
 }
 
 /// Some frames, synced after the one numbered `synced`.
-fn small_log(fs: &Arc<MemFs>, synced: Option<usize>) -> Vec<Logged> {
+fn small_log(fs: &TestDisk, synced: Option<usize>) -> Vec<Logged> {
     let (_, mut writer) = new_log(fs, OPTIONS);
     let mut logged = Vec::new();
     for (index, value_len) in [0, 1, 30, 7, 100].into_iter().enumerate() {
@@ -84,7 +83,7 @@ fn end_of(logged: &[Logged]) -> usize {
 
 #[test]
 fn what_was_logged_comes_back() {
-    let fs = MemFs::new();
+    let fs = TestDisk::new();
     let logged = small_log(&fs, None);
     let (replayed, found) = read(&fs, 1).unwrap();
     assert_eq!(found, logged);
@@ -121,7 +120,7 @@ fn check_prefix(
 #[test]
 fn a_log_cut_at_any_byte_gives_a_prefix() {
     for synced in [None, Some(1), Some(4)] {
-        let fs = MemFs::new();
+        let fs = TestDisk::new();
         let logged = small_log(&fs, synced);
         let ends: Vec<_> = (0..=logged.len()).map(|count| end_of(&logged[..count])).collect();
         for cut in 0..=end_of(&logged) + 40 {
@@ -149,7 +148,7 @@ fn a_log_cut_at_any_byte_gives_a_prefix() {
 #[test]
 fn a_flipped_byte_gives_a_prefix_or_damage_and_never_other_data() {
     for synced in [None, Some(1), Some(3)] {
-        let fs = MemFs::new();
+        let fs = TestDisk::new();
         let logged = small_log(&fs, synced);
         let header = usize::try_from(SEGMENT_HEADER_LEN).unwrap();
         for at in (0..40).chain(header..end_of(&logged)) {
@@ -174,7 +173,7 @@ fn a_flipped_byte_gives_a_prefix_or_damage_and_never_other_data() {
 
 #[test]
 fn any_damage_to_a_closed_log_is_damage() {
-    let fs = MemFs::new();
+    let fs = TestDisk::new();
     let (_, mut writer) = new_log(&fs, OPTIONS);
     let logged = vec![put(&mut writer, 9, true), put(&mut writer, 3, false)];
     writer.close().unwrap();
@@ -197,7 +196,7 @@ fn any_damage_to_a_closed_log_is_damage() {
 
 #[test]
 fn a_full_segment_is_followed_by_the_next_and_the_chain_must_be_whole() {
-    let fs = MemFs::new();
+    let fs = TestDisk::new();
     let (_, mut writer) = new_log(&fs, OPTIONS);
     let logged: Vec<_> = (0..200).map(|index| put(&mut writer, 1000, index % 3 == 0)).collect();
     writer.write_out().unwrap();
@@ -205,7 +204,7 @@ fn a_full_segment_is_followed_by_the_next_and_the_chain_must_be_whole() {
     assert_eq!(read(&fs, 1).unwrap().1, logged);
     for (missing, kind) in [("000001.wal", "first"), ("000002.wal", "middle"), ("000004.wal", "newest")] {
         let copy = fs.copy();
-        copy.remove_name(missing);
+        copy.remove(missing);
         let error = read(&copy, 1).unwrap_err();
         assert!(error.to_string().contains(missing), "the {kind} one is missing: {error}");
     }
@@ -221,7 +220,7 @@ fn a_full_segment_is_followed_by_the_next_and_the_chain_must_be_whole() {
 
 #[test]
 fn a_fresh_segment_follows_a_torn_one_and_both_replay_again() {
-    let fs = MemFs::new();
+    let fs = TestDisk::new();
     let logged = small_log(&fs, None);
     fs.edit("000001.wal", |bytes| bytes[end_of(&logged[..3]) + 5] ^= 1);
     let (replayed, found) = read(&fs, 1).unwrap();
@@ -235,7 +234,7 @@ fn a_fresh_segment_follows_a_torn_one_and_both_replay_again() {
 
 #[test]
 fn a_fresh_segment_may_begin_where_the_data_files_end() {
-    let fs = MemFs::new();
+    let fs = TestDisk::new();
     let logged = small_log(&fs, None);
     fs.edit("000001.wal", |bytes| bytes[end_of(&logged[..1]) + 5] ^= 1);
     let (replayed, found) = read(&fs, 9).unwrap();
@@ -248,7 +247,7 @@ fn a_fresh_segment_may_begin_where_the_data_files_end() {
 
 #[test]
 fn released_segments_become_the_spare_or_go() {
-    let fs = MemFs::new();
+    let fs = TestDisk::new();
     let (segments, mut writer) = new_log(&fs, OPTIONS);
     let mut logged: Vec<_> = (0..200).map(|_| put(&mut writer, 1000, true)).collect();
     let before = segments.log_bytes();
@@ -267,7 +266,7 @@ fn released_segments_become_the_spare_or_go() {
 
 #[test]
 fn an_oversized_batch_has_a_segment_of_its_own() {
-    let fs = MemFs::new();
+    let fs = TestDisk::new();
     let (segments, mut writer) = new_log(&fs, OPTIONS);
     let mut logged = vec![put(&mut writer, 10, false), put(&mut writer, 300_000, true)];
     logged.push(put(&mut writer, 20, true));
@@ -279,35 +278,87 @@ fn an_oversized_batch_has_a_segment_of_its_own() {
 
 #[test]
 fn a_full_disk_refuses_a_frame_and_leaves_the_log_as_it_was() {
-    let fs = MemFs::new();
+    let fs = TestDisk::new();
     let (_, mut writer) = new_log(&fs, OPTIONS);
     let mut logged: Vec<_> = (0..58).map(|_| put(&mut writer, 1000, true)).collect();
-    fs.fault.full.store(true, std::sync::atomic::Ordering::SeqCst);
+    fs.fill();
     assert!(
         matches!(writer.reserve(4000), Err(Failure::Refused(error)) if error.kind() == ErrorKind::NoSpace)
     );
     assert_eq!(read(&fs, 1).unwrap().1, logged);
-    fs.fault.full.store(false, std::sync::atomic::Ordering::SeqCst);
+    fs.sim.faults().heal();
     logged.push(put(&mut writer, 4000, true));
     assert_eq!(read(&fs, 1).unwrap().1, logged);
 }
 
 #[test]
 fn a_new_log_is_small_and_grows_in_steps() {
-    let fs = MemFs::new();
+    let fs = TestDisk::new();
     let (_, mut writer) = new_log(&fs, WalOptions { segment_bytes: 64 << 20 });
-    let mut len = 0;
-    fs.edit("000001.wal", |bytes| len = bytes.len());
-    assert_eq!(len, 64 << 10);
+    assert_eq!(fs.len_of("000001.wal"), 64 << 10);
     for _ in 0..100 {
         put(&mut writer, 10_000, true);
     }
-    assert!(fs.count("write prepare") < 20, "{}", fs.count("write prepare"));
-    assert_eq!(fs.count("sync wal"), 1, "only the header was synced");
+    assert!(fs.counted(Cause::Prepare).write_calls < 20, "{:?}", fs.counted(Cause::Prepare));
+    assert_eq!(fs.counted(Cause::Prepare).write_bytes, fs.len_of("000001.wal"));
+    assert_eq!(fs.counted(Cause::Wal).sync_calls, 1, "only the header was synced");
 }
 
 #[test]
 fn no_log_is_damage_unless_the_database_is_new() {
-    let fs = MemFs::new();
+    let fs = TestDisk::new();
     assert_eq!(read(&fs, 1).unwrap_err().kind(), ErrorKind::Corruption);
+}
+
+/// A segment with one frame whose checksums hold, whatever it says.
+fn forged(first_seq: SeqNo, header: FrameHeader, body: &[u8]) -> TestDisk {
+    let fs = TestDisk::new();
+    let sum = FileSum::new(fs.place.salt, 1);
+    let place = FramePlace { sum: &sum, segment_id: 1, offset: SEGMENT_HEADER_LEN };
+    let honest = FrameHeader::of(place, header.first_seq, header.count, 0, body);
+    let header = FrameHeader { body_crc: honest.body_crc, ..header };
+    let mut bytes = SegmentHeader { id: 1, previous: 0, first_seq }.encode(&sum);
+    bytes.resize(usize::try_from(SEGMENT_HEADER_LEN).unwrap(), 0);
+    bytes.extend([&header.encode(place)[..], body, padding(body.len())].concat());
+    let file = fs.sim.open(&fs.place.path(1), OpenOptions::NEW, Cause::Wal).unwrap();
+    file.write_at(0, &[std::io::IoSlice::new(&bytes)], Cause::Wal).unwrap();
+    fs
+}
+
+#[test]
+fn a_forged_frame_is_damage_and_no_panic() {
+    let mut batch = Batch::new();
+    batch.put(b"key", b"value");
+    let body = batch.encoded();
+    let len = u32::try_from(body.len()).unwrap();
+    let good = FrameHeader { body_crc: 0, body_len: len, count: 1, unsynced: 0, first_seq: 1 };
+    assert_eq!(read(&forged(1, good, body), 1).unwrap().1.len(), 1);
+    let end = u64::MAX;
+    for (what, first_seq, header, body) in [
+        ("too few operations", 1, FrameHeader { count: 2, ..good }, body),
+        ("no such operation", 1, FrameHeader { body_len: 3, ..good }, &b"\x09\0\0"[..]),
+        ("an operation cut short", 1, FrameHeader { body_len: 3, ..good }, &body[..3]),
+        ("a mark of no kind", 1, FrameHeader { count: 0, ..good }, body),
+        ("a mark that leads nowhere", 1, FrameHeader { count: 0, body_len: 8, ..good }, &[1; 8]),
+        ("another operation", 1, FrameHeader { first_seq: 2, ..good }, body),
+        ("the last operation of all", end, FrameHeader { first_seq: end, ..good }, body),
+    ] {
+        let fs = forged(first_seq, header, body);
+        assert_eq!(read(&fs, first_seq).unwrap_err().kind(), ErrorKind::Corruption, "{what}");
+    }
+    let long = FrameHeader { body_len: u32::MAX, ..good };
+    assert_eq!(read(&forged(1, long, body), 1).unwrap().1, [], "a length beyond the file is a torn frame");
+}
+
+#[test]
+fn foreign_names_are_left_alone_and_the_largest_id_is_no_panic() {
+    let fs = TestDisk::new();
+    for name in ["1.wal", "000001.WAL", "notes.txt", "18446744073709551615.wal"] {
+        fs.sim.open(&fs.place.dir.join(name), OpenOptions::NEW, Cause::Wal).unwrap();
+    }
+    let fresh = Expected { is_new: true, ..expected(1) };
+    let replayed = replay(&fs.place, fresh, &mut |_, _, _| Ok(())).unwrap();
+    assert_eq!(replayed.id_max, u64::MAX);
+    let segments = Arc::new(Segments::new(fs.place.clone(), OPTIONS, vec![], replayed.garbage, u64::MAX));
+    assert_eq!(Writer::start(segments, 1).unwrap_err().kind(), ErrorKind::Io);
 }
