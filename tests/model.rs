@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use tests::driver::Driver;
-use tests::share::{by_share, repeat, seeds};
+use tests::share::{Repeat, by_share, seeds};
 use tests::steps::{Mix, Step, Steps};
 use tests::{Checked, Engine, Knobs, Lab, Rng, each_engine};
 
@@ -38,23 +38,12 @@ fn run(engine: Engine, knobs: Knobs, seed: u64, count: usize) -> kv_api::Result<
     driver.finish("after the last step")
 }
 
-/// Prints how to repeat a seed if the test fails while this is alive.
-struct Repeat(&'static str, u64);
-
-impl Drop for Repeat {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("{}", repeat("model", self.0, self.1));
-        }
-    }
-}
-
 each_engine!(hostile, random_settings, threads, small_cases);
 
 /// The smallest settings.
 fn hostile(engine: Engine) -> kv_api::Result<()> {
     for seed in seeds(3, 20, 500) {
-        let _repeat = Repeat("hostile", seed);
+        let _repeat = Repeat::new("model", "hostile", seed);
         run(engine, Knobs::hostile(), seed, by_share(2_000, 10_000, 10_000))?;
     }
     Ok(())
@@ -63,7 +52,7 @@ fn hostile(engine: Engine) -> kv_api::Result<()> {
 /// Settings drawn at random.
 fn random_settings(engine: Engine) -> kv_api::Result<()> {
     for seed in seeds(4, 40, 1000) {
-        let _repeat = Repeat("random_settings", seed);
+        let _repeat = Repeat::new("model", "random_settings", seed);
         run(engine, Knobs::random(&mut Rng::new(!seed)), seed, by_share(1_000, 5_000, 10_000))?;
     }
     Ok(())
@@ -72,7 +61,7 @@ fn random_settings(engine: Engine) -> kv_api::Result<()> {
 /// Upkeep on threads, beside the operations.
 fn threads(engine: Engine) -> kv_api::Result<()> {
     for seed in seeds(1, 10, 100) {
-        let _repeat = Repeat("threads", seed);
+        let _repeat = Repeat::new("model", "threads", seed);
         run(engine, Knobs::hostile().with_threads(2), seed, by_share(1_000, 10_000, 10_000))?;
     }
     Ok(())

@@ -15,8 +15,11 @@ pub mod knobs;
 pub mod lab;
 pub mod map;
 pub mod rng;
+pub mod script;
+pub mod shape_text;
 pub mod share;
 pub mod steps;
+pub mod watch;
 
 pub use checked::Checked;
 pub use knobs::Knobs;

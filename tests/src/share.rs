@@ -50,3 +50,26 @@ pub fn repeat(suite: &str, test: &str, seed: u64) -> String {
     };
     format!("repeat with: {share}KVLAB_SEED={seed} cargo test -p tests --test {suite} {test}")
 }
+
+/// While this is alive, a failing test prints how to repeat it.
+#[derive(Debug)]
+pub struct Repeat {
+    suite: &'static str,
+    test: &'static str,
+    seed: u64,
+}
+
+impl Repeat {
+    /// For one seed of a test.
+    pub fn new(suite: &'static str, test: &'static str, seed: u64) -> Repeat {
+        Repeat { suite, test, seed }
+    }
+}
+
+impl Drop for Repeat {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", repeat(self.suite, self.test, self.seed));
+        }
+    }
+}
