@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kv_api::{Kv, MemoryEngine, Result};
-use kv_io::Env;
+use kv_api::{Background, Kv, MemoryEngine, Result};
+use kv_io::{Env, SimVfs};
 use tempfile::TempDir;
 
 use crate::checked::Checked;
@@ -71,9 +71,15 @@ impl Lab {
         Lab { engine, knobs, env, dir: PathBuf::from("/db"), temporary: None }
     }
 
-    /// An engine over a simulated disk, where one seed is one schedule.
-    pub fn simulated(engine: Engine, knobs: Knobs, _seed: u64) -> Lab {
-        Lab::new(engine, knobs)
+    /// An engine over a simulated disk, where one seed is one schedule if the upkeep is inline.
+    pub fn simulated(engine: Engine, knobs: Knobs, seed: u64) -> Lab {
+        let disk = SimVfs::new(seed);
+        // Threads need a clock that moves by itself.
+        let env = match knobs.common.background {
+            Background::Inline => Env::simulated(disk, seed),
+            Background::Threads(_) => Env::real(disk),
+        };
+        Lab::over(engine, knobs, env)
     }
 
     /// The directory of the database.

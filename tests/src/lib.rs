@@ -4,12 +4,19 @@
 //! |---|---|
 //! | `conformance` | does every engine keep every promise of `kv-api`, one small test each? |
 //! | `model` | do thousands of random operations leave what a `BTreeMap` holds? |
+//! | `lockstep` | do two engines, or one under two settings, end with the same contents? |
+//! | `crash` | is a state from before the crash there, with every write that must survive it? |
+//! | `faults` | do failing calls and a full disk lead to typed errors and to no loss? |
+//! | `corruption` | is damage to any file found, never returned? |
+//! | `scripts` | is what a student sees what happens? |
+//! | `tidy` | is the source as the house rules ask? |
 //!
 //! `cargo test` runs the quick share; `KVLAB_TESTS=ci|long` widens the same tests, `KVLAB_SEED=n` runs one seed.
 //! Every test that opens an engine ends with [`kv_api::Kv::verify`]: [`Checked`] sees to it.
 
 pub mod check;
 pub mod checked;
+pub mod crash;
 pub mod driver;
 pub mod knobs;
 pub mod lab;
