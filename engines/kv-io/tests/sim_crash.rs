@@ -297,9 +297,10 @@ fn a_creation_cut_at_any_step_opens_again_and_a_finished_one_is_kept() {
             again.crash_at(step / 2);
             let _ = create(&again);
             let third = again.crash(policy);
-            create(&third).unwrap();
+            let uuid = create(&third).unwrap();
             let last = third.crash(DROP);
             assert_eq!(read(&last, "/db/000001.manifest").unwrap(), b"first", "step {step}, {policy:?}");
+            assert_eq!(create(&last).unwrap(), uuid, "an identity that was opened is durable");
         }
     }
 }
