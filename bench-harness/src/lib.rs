@@ -15,8 +15,9 @@ pub mod registry;
 pub mod report;
 pub mod run;
 pub mod sys;
+pub mod tool;
 
 pub mod units;
 
-pub use cli::main_with;
+pub use cli::{main_with, run_with};
 pub use registry::{EngineSpec, Registry};

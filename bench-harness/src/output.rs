@@ -1,21 +1,21 @@
 //! The one place that writes to standard output. A reader that goes away (`kvlab dump db | head`) is no error:
 //! what follows is dropped and long loops are told to stop.
 
-use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 
 use crate::error::{Failure, Result};
 
-/// Standard output.
+/// Standard output, or what stands for it.
 pub struct Output {
-    out: BufWriter<StdoutLock<'static>>,
+    out: BufWriter<Box<dyn Write>>,
     closed: bool,
     json: bool,
 }
 
 impl Output {
-    /// Locks standard output. With `json`, [`Output::text`] is silent and [`Output::json`] speaks.
-    pub fn new(json: bool) -> Output {
-        Output { out: BufWriter::with_capacity(64 << 10, io::stdout().lock()), closed: false, json }
+    /// Writes to `to`. With `json`, [`Output::text`] is silent and [`Output::json`] speaks.
+    pub fn new(to: Box<dyn Write>, json: bool) -> Output {
+        Output { out: BufWriter::with_capacity(64 << 10, to), closed: false, json }
     }
 
     /// True if results are wanted as JSON.

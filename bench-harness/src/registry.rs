@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use kv_api::{CommonOptions, Kv, MemoryEngine};
+use kv_api::{Cause, CommonOptions, Kv, MemoryEngine};
+use kv_io::layout::{IDENTITY_FILE, IDENTITY_NEW_FILE, known_files};
+use kv_io::{Identity, RealVfs};
 
 use crate::error::{Failure, Result};
 use crate::units::nearest;
@@ -171,6 +173,29 @@ impl Registry {
         common.check()?;
         let opener = (self.entry(&spec.name)?.prepare)(common, &spec.settings);
         opener.map_err(|error| Failure::usage(error.to_string()).within(format!("engine `{}`", spec.label)))
+    }
+}
+
+/// The name of the engine that made the database in `dir`, `None` if there is none.
+///
+/// # Errors
+/// The identity file is there and cannot be read, or data files are there without one.
+pub fn engine_of(dir: &Path) -> Result<Option<String>> {
+    if !dir.is_dir() {
+        return Ok(None);
+    }
+    let vfs = RealVfs::new();
+    if let Some(identity) = Identity::load(&*vfs, dir)? {
+        return Ok(Some(identity.engine));
+    }
+    let entries = vfs.list(dir, Cause::Identity)?;
+    let is_unfinished = entries.iter().any(|entry| entry.name == IDENTITY_NEW_FILE);
+    match known_files(&entries).first() {
+        Some((kind, id)) if !is_unfinished => {
+            let what = format!("{} is there without it; restore it from a backup", kind.name(*id));
+            Err(kv_api::Error::corruption(dir.join(IDENTITY_FILE), 0, what).into())
+        }
+        _ => Ok(None),
     }
 }
 

@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand};
 use kv_api::{Background, Durability, IoMode};
 
 use crate::run::Overrides;
+use crate::tool::keys::ScanRequest;
+use crate::tool::open::Target;
 
 /// A laboratory for storage engines: the same work on each of them, and every byte accounted for.
 ///
@@ -47,6 +49,152 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Show engines, their options, and the ready workloads.
     List,
+    /// Read a whole database and check every invariant; with --acks, every acknowledged write too.
+    Verify {
+        /// What to check.
+        #[command(flatten)]
+        target: TargetArgs,
+        /// The file that `run --ack-log` wrote.
+        #[arg(long, value_name = "FILE")]
+        acks: Option<PathBuf>,
+    },
+    /// Print the value of a key; exit code 1 if there is none.
+    #[command(after_help = "Example:\n  kvlab get db apple")]
+    Get {
+        /// Where.
+        #[command(flatten)]
+        target: TargetArgs,
+        /// The key: printable ASCII, or \xHH, \t, \n, \r and \\.
+        key: String,
+        /// Keys and values in hex.
+        #[arg(long)]
+        hex: bool,
+    },
+    /// Set a key.
+    #[command(after_help = "Example:\n  kvlab put db apple red --create btree")]
+    Put {
+        /// Where.
+        #[command(flatten)]
+        target: WriteArgs,
+        /// The key: printable ASCII, or \xHH, \t, \n, \r and \\.
+        key: String,
+        /// The value, written likewise.
+        value: String,
+        /// Keys and values in hex.
+        #[arg(long)]
+        hex: bool,
+        /// What the write survives: memory, os or disk.
+        #[arg(long, value_name = "LEVEL", default_value = "disk")]
+        durability: Durability,
+    },
+    /// Remove a key; it need not exist.
+    #[command(after_help = "Example:\n  kvlab delete db apple")]
+    Delete {
+        /// Where.
+        #[command(flatten)]
+        target: TargetArgs,
+        /// The key: printable ASCII, or \xHH, \t, \n, \r and \\.
+        key: String,
+        /// The key in hex.
+        #[arg(long)]
+        hex: bool,
+        /// What the delete survives: memory, os or disk.
+        #[arg(long, value_name = "LEVEL", default_value = "disk")]
+        durability: Durability,
+    },
+    /// Print entries in key order, one per line: key, tab, value.
+    #[command(after_help = "Example:\n  kvlab scan db --prefix user --reverse --limit 10")]
+    Scan {
+        /// Where.
+        #[command(flatten)]
+        target: TargetArgs,
+        /// Which entries.
+        #[command(flatten)]
+        request: ScanArgs,
+        /// Keys and values in hex.
+        #[arg(long)]
+        hex: bool,
+    },
+    /// Print a whole database as lines that `load` reads back.
+    #[command(after_help = "Example:\n  kvlab dump db | kvlab load copy - --create lsm")]
+    Dump {
+        /// Where.
+        #[command(flatten)]
+        target: TargetArgs,
+        /// Keys and values in hex.
+        #[arg(long)]
+        hex: bool,
+    },
+    /// Put every entry of a dump.
+    #[command(after_help = "Example:\n  kvlab load copy dump.txt --create lsm")]
+    Load {
+        /// Where.
+        #[command(flatten)]
+        target: WriteArgs,
+        /// What `dump` wrote; `-` is standard input.
+        file: PathBuf,
+    },
+}
+
+/// A database to read.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// The directory; its engine is read from it.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Memory budget, such as 32MiB.
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub memory: Option<u64>,
+}
+
+/// A database to write.
+#[derive(Debug, Args)]
+pub struct WriteArgs {
+    /// The database.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Make a database of this engine, with options by name, if there is none.
+    #[arg(long, value_name = "ENGINE")]
+    pub create: Option<String>,
+}
+
+/// Which entries a scan prints.
+#[derive(Debug, Args)]
+pub struct ScanArgs {
+    /// The first key.
+    #[arg(long, value_name = "KEY")]
+    pub from: Option<String>,
+    /// The first key left out.
+    #[arg(long, value_name = "KEY")]
+    pub to: Option<String>,
+    /// Only keys that begin with this.
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["from", "to"])]
+    pub prefix: Option<String>,
+    /// From large keys to small ones.
+    #[arg(long)]
+    pub reverse: bool,
+    /// How many entries at most.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+}
+
+impl From<TargetArgs> for Target {
+    fn from(args: TargetArgs) -> Target {
+        Target { dir: args.dir, create: None, memory: args.memory }
+    }
+}
+
+impl From<WriteArgs> for Target {
+    fn from(args: WriteArgs) -> Target {
+        Target { create: args.create, ..args.target.into() }
+    }
+}
+
+impl From<ScanArgs> for ScanRequest {
+    fn from(args: ScanArgs) -> ScanRequest {
+        let ScanArgs { from, to, prefix, reverse, limit } = args;
+        ScanRequest { from, to, prefix, reverse, limit }
+    }
 }
 
 /// Arguments of `run`.

@@ -4,6 +4,7 @@ pub mod args;
 pub mod list;
 pub mod run;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -13,42 +14,73 @@ use clap::error::ErrorKind;
 use crate::error::{Exit, Failure, Result};
 use crate::output::{Output, complain};
 use crate::registry::Registry;
+use crate::tool::{keys, transfer, verify};
 use args::{Cli, Command};
 
 /// Runs the program with the engines of `registry`: parses the command line, does what it says, and gives the exit
 /// code. 0; 1 a run failed; 2 usage or bad file; 3 a check failed; 4 damage found; 130 interrupted.
 pub fn main_with(registry: Registry) -> ExitCode {
-    let cli = match Cli::try_parse() {
+    ExitCode::from(run_with(&registry, std::env::args_os(), Box::new(std::io::stdout().lock())))
+}
+
+/// The same with a command line (program name first) and standard output given by the caller.
+pub fn run_with(
+    registry: &Registry,
+    args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    stdout: Box<dyn Write>,
+) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(error) => return unparsed(&error),
+        Err(error) => return unparsed(&error, stdout),
     };
-    match dispatch(&registry, cli) {
-        Ok(None) => ExitCode::SUCCESS,
-        Ok(Some(exit)) => ExitCode::from(exit.code()),
+    match dispatch(registry, cli, stdout) {
+        Ok(None) => 0,
+        Ok(Some(exit)) => exit.code(),
         Err(failure) => {
             complain(&failure);
-            ExitCode::from(failure.exit.code())
+            failure.exit.code()
         }
     }
 }
 
-fn dispatch(registry: &Registry, cli: Cli) -> Result<Option<Exit>> {
-    let mut out = Output::new(cli.json);
+fn dispatch(registry: &Registry, cli: Cli, stdout: Box<dyn Write>) -> Result<Option<Exit>> {
+    let mut out = Output::new(stdout, cli.json);
     let done = match cli.command {
         None => run::main_job(registry, &cli.run, &mut out),
         Some(Command::Run(args)) => run::run(registry, &args, &mut out),
         Some(Command::List) => list::list(registry, &mut out),
+        Some(command) => tools(registry, command, &mut out),
     };
     out.flush()?;
     done
 }
 
+/// The commands that work on one directory.
+fn tools(registry: &Registry, command: Command, out: &mut Output) -> Result<Option<Exit>> {
+    match command {
+        Command::Verify { target, acks } => verify::verify(registry, &target.into(), acks.as_deref(), out),
+        Command::Get { target, key, hex } => keys::get(registry, &target.into(), &key, hex, out),
+        Command::Put { target, key, value, hex, durability } => {
+            keys::put(registry, &target.into(), (&key, &value), hex, durability)
+        }
+        Command::Delete { target, key, hex, durability } => {
+            keys::delete(registry, &target.into(), &key, hex, durability)
+        }
+        Command::Scan { target, request, hex } => {
+            keys::scan(registry, &target.into(), &request.into(), hex, out)
+        }
+        Command::Dump { target, hex } => transfer::dump(registry, &target.into(), hex, out),
+        Command::Load { target, file } => transfer::load(registry, &target.into(), &file, out),
+        Command::Run(_) | Command::List => Ok(None),
+    }
+}
+
 /// Help and version go to standard output and are no failure; everything else is one line.
-fn unparsed(error: &clap::Error) -> ExitCode {
+fn unparsed(error: &clap::Error, mut stdout: Box<dyn Write>) -> u8 {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         // A reader that went away has seen what it wanted.
-        let _ = write!(std::io::stdout(), "{}", error.render());
-        return ExitCode::SUCCESS;
+        let _ = write!(stdout, "{}", error.render());
+        return 0;
     }
     let text = error.render().to_string();
     let first = text.lines().next().unwrap_or("cannot read the command line");
@@ -56,5 +88,5 @@ fn unparsed(error: &clap::Error) -> ExitCode {
     let first = first.strip_prefix("error: ").unwrap_or(first);
     let tip = tip.map_or_else(|| "`kvlab --help` shows what there is".to_owned(), str::to_owned);
     complain(Failure::usage(format!("{first}; {tip}")));
-    ExitCode::from(Exit::Usage.code())
+    Exit::Usage.code()
 }

@@ -231,7 +231,9 @@ impl Job<'_> {
                 self.plan.cells().count()
             ))?;
         }
-        out.text(format!("result: {}", self.options.out.join(crate::report::result::FILE_NAME).display()))?;
+        for name in [crate::report::result::FILE_NAME, crate::report::html::FILE_NAME] {
+            out.text(format!("written: {}", self.options.out.join(name).display()))?;
+        }
         out.json(result)
     }
 }

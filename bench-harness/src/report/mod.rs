@@ -1,7 +1,10 @@
 //! How results are shown and kept: the result file (`result.rs`), the terminal summary (`table.rs`), and the page
-//! (`html.rs`) with its charts (`svg.rs`).
+//! (`html.rs`) with its figures (`charts.rs`, `svg.rs`).
 
+pub mod charts;
+pub mod html;
 pub mod result;
+pub mod svg;
 pub mod table;
 
 pub use result::ResultFile;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::html;
 use crate::error::{Exit, Failure, Result};
 use crate::run::cell::CellRecord;
 use crate::run::checks::{Check, Verdict, same_contents};
@@ -100,6 +101,8 @@ impl ResultFile {
             Some(Exit::Interrupted)
         } else if has(FAILED) {
             Some(Exit::Failed)
+        } else if self.cells.iter().any(CellRecord::is_damaged) {
+            Some(Exit::Damage)
         } else {
             has(INVALID).then_some(Exit::Check)
         }
@@ -132,14 +135,15 @@ impl ResultFile {
         Ok(Some(parsed))
     }
 
-    /// Writes the result file into `dir`, whole or not at all.
+    /// Writes the result file and the page into `dir`, each whole or not at all.
     ///
     /// # Errors
     /// The system refuses.
     pub fn write(&self, dir: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| Failure::failed(format!("cannot write the result as JSON: {error}")))?;
-        write_whole(&dir.join(FILE_NAME), &text)
+        write_whole(&dir.join(FILE_NAME), &text)?;
+        write_whole(&dir.join(html::FILE_NAME), &html::page(self, &text))
     }
 }
 

@@ -42,7 +42,7 @@ pub fn lines(result: &ResultFile) -> Vec<String> {
 }
 
 /// What was asked, in one sentence.
-fn setting(cells: &[&CellRecord]) -> String {
+pub(super) fn setting(cells: &[&CellRecord]) -> String {
     let Some(cell) = cells.first() else { return String::new() };
     let text = |path: &str| match cell.spec.pointer(path) {
         Some(serde_json::Value::String(word)) => word.clone(),
@@ -74,7 +74,8 @@ fn setting(cells: &[&CellRecord]) -> String {
     )
 }
 
-fn measures(cells: &[&CellRecord]) -> Vec<String> {
+/// The names of the measured phases, in order.
+pub(super) fn measures(cells: &[&CellRecord]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for measure in cells.iter().flat_map(|cell| &cell.measures) {
         if !names.contains(&measure.name) {

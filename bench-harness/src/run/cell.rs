@@ -77,6 +77,11 @@ impl CellRecord {
         self.checks.iter().any(|check| check.verdict == Verdict::Fail)
     }
 
+    /// True if the engine's own check found damage.
+    pub fn is_damaged(&self) -> bool {
+        self.checks.iter().any(|check| check.id == "sound" && check.verdict == Verdict::Fail)
+    }
+
     /// True if every client did all its operations, so that the contents do not depend on speed.
     pub fn did_whole_stream(&self) -> bool {
         let ops = |phase: &&PhaseRecord| matches!(phase.kind.as_str(), "load" | "age" | "measure");

@@ -13,6 +13,7 @@
 //! | [`sim`] | a disk in memory: crash images, faults, power cut at any call |
 //! | [`meter`], [`counters`] | bytes by cause and files by length; counters for hot paths |
 //! | [`layout`], [`identity`], [`home`] | names in a directory; what a database is; opening and creating one |
+//! | [`cache`] | recently read blocks under a byte budget |
 //! | [`codec`], [`checksum`] | integers and a reader that cannot panic; the one checksum |
 //! | [`wal`], [`commit`] | the write-ahead log; commits through it, one order for both engines |
 //! | [`executor`], [`sync`] | background jobs and the one way to wait for them; locks that outlive a panic |
@@ -29,6 +30,7 @@
 )]
 
 pub mod aligned;
+pub mod cache;
 pub mod checksum;
 pub mod clock;
 pub mod codec;

@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crossbeam::utils::CachePadded;
 use kv_api::stats::FileUse;
 use kv_api::{Cause, IoCounters, IoStats, Result};
 
 use crate::layout::{FileKind, parse_name};
+use crate::sync::lock;
 use crate::vfs::{Create, DirEntry, LockGuard, Map, OpenOptions, ReadRequest, Vfs, VfsFile};
 
 /// What moved for one cause. Relaxed counters: each is exact, and no order between them is promised.
@@ -79,7 +80,7 @@ impl Meter {
     }
 
     fn registry(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Arc<AtomicU64>>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.files)
     }
 
     /// The shared length of the file at `path`, brought up to date.

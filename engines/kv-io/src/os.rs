@@ -10,13 +10,14 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use kv_api::{Cause, Error, Result};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::mapped::MappedFile;
+use crate::sync::lock;
 use crate::vfs::{
     Create, DIRECT_ALIGN, DirEntry, LockGuard, Map, OpenOptions, Vfs, VfsFile, check_aligned, parent_of,
 };
@@ -212,7 +213,7 @@ struct RealLock {
 impl RealLock {
     /// Enters the file into the table of this process; `None` if it is there already.
     fn claim(file: File, place: (u64, u64)) -> Option<RealLock> {
-        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&HELD);
         held.insert(place).then(|| RealLock { file, place })
     }
 }
@@ -223,7 +224,7 @@ impl Drop for RealLock {
     fn drop(&mut self) {
         // Closing the handle unlocks as well; asking first frees the lock even if a child process shares it.
         let _ = self.file.unlock();
-        HELD.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.place);
+        lock(&HELD).remove(&self.place);
     }
 }
 

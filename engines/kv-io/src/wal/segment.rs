@@ -281,32 +281,40 @@ impl Segments {
         if set.garbage.is_empty() {
             return Ok(());
         }
+        let mut renamed = None;
         while let Some(id) = set.garbage.back().copied() {
-            if set.spare.is_some() || !self.recycle(&mut set, id)? {
+            if set.spare.is_none() && renamed.is_none() {
+                renamed = self.recycle(&mut set, id)?;
+            }
+            if renamed.as_ref().is_none_or(|(from, _)| *from != id) {
                 self.place.vfs.remove(&self.place.path(id), Cause::Prepare)?;
             }
             set.garbage.pop_back();
         }
-        self.place.vfs.sync_dir(self.place.dir(), Cause::Prepare)
+        self.place.vfs.sync_dir(self.place.dir(), Cause::Prepare)?;
+        // Only now is the new name durable, and with it whatever will be logged there.
+        if let Some((_, spare)) = renamed {
+            set.spare = Some(spare);
+        }
+        Ok(())
     }
 
-    /// Makes segment `id`, which nothing needs, the spare. False if its size does not fit.
-    fn recycle(&self, set: &mut Set, id: u64) -> Result<bool> {
+    /// Gives segment `id`, which nothing needs, the next id, and returns it with the old one. `None` if its size
+    /// does not fit.
+    fn recycle(&self, set: &mut Set, id: u64) -> Result<Option<(u64, SegmentFile)>> {
         let vfs = &self.place.vfs;
         let old = self.place.path(id);
         let prepared = vfs.open(&old, OpenOptions::READ, Cause::Prepare)?.len()?;
         if prepared < SEGMENT_BYTES_MIN || prepared > self.options.segment_bytes {
-            return Ok(false);
+            return Ok(None);
         }
         let new_id = set.next_id;
         set.next_id = new_id.saturating_add(1);
         let path = self.place.path(new_id);
         vfs.rename(&old, &path, Cause::Prepare)?;
-        vfs.sync_dir(self.place.dir(), Cause::Prepare)?;
         let file = vfs.open(&path, OpenOptions::WRITE, Cause::Prepare)?;
         let sum = FileSum::new(self.place.salt, new_id);
-        set.spare = Some(SegmentFile { id: new_id, file, sum, prepared });
-        Ok(true)
+        Ok(Some((id, SegmentFile { id: new_id, file, sum, prepared })))
     }
 }
 

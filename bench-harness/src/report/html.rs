@@ -1,0 +1,264 @@
+//! The page: one file with everything in it, no script and no network, for screens of any width, light or dark.
+
+use std::fmt::Write;
+
+use super::charts;
+use super::result::ResultFile;
+use super::svg::escape;
+use crate::metrics::{LatencySummary, PhaseRecord};
+use crate::run::cell::{CellRecord, Measure};
+use crate::run::checks::{Check, Verdict};
+use crate::units::{bytes, count, nanos, or_dash, three};
+
+/// The name of the file in `--out`.
+pub const FILE_NAME: &str = "report.html";
+const STYLE: &str = include_str!("page.css");
+
+/// One engine's measured phase.
+pub struct Row<'a> {
+    /// The cell it belongs to.
+    pub cell: &'a CellRecord,
+    /// Its numbers.
+    pub measure: &'a Measure,
+    /// What they were computed from.
+    pub phase: &'a PhaseRecord,
+}
+
+impl<'a> Row<'a> {
+    /// The label of the engine.
+    pub fn label(&self) -> &'a str {
+        &self.cell.engine.label
+    }
+}
+
+/// The whole page. `json` is the text of the result file.
+pub fn page(result: &ResultFile, json: &str) -> String {
+    let mut out = String::new();
+    let title = format!("kvlab: {}", result.workloads().join(", "));
+    let _ = write!(
+        out,
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <title>{0}</title><style>\n{STYLE}</style></head>\n<body>\n<h1>{0}</h1>\n<p>",
+        escape(&title)
+    );
+    for stamp in &result.stamps {
+        let _ = write!(out, "<span class=\"stamp\">{}</span>", escape(stamp));
+    }
+    let _ = writeln!(out, "One repetition per engine: no error bars, so small differences mean nothing.</p>");
+    for note in &result.notes {
+        let _ = writeln!(out, "<p class=\"dim\">{}</p>", escape(note));
+    }
+    for workload in result.workloads() {
+        let cells: Vec<_> = result.cells.iter().filter(|cell| cell.workload == workload).collect();
+        section(&mut out, &cells);
+    }
+    out.push_str(&checks(result));
+    environment(&mut out, result, json);
+    out.push_str("</body></html>\n");
+    out
+}
+
+/// One workload: its setting, then each measured phase.
+fn section(out: &mut String, cells: &[&CellRecord]) {
+    let _ = writeln!(out, "<p class=\"dim\">{}</p>", escape(&super::table::setting(cells)));
+    for cell in cells.iter().filter(|cell| cell.failure.is_some() || cell.interrupted) {
+        let why = cell.failure.as_deref().unwrap_or("interrupted");
+        let _ = writeln!(out, "<p class=\"fail\">{}: {}</p>", escape(&cell.engine.label), escape(why));
+    }
+    for name in super::table::measures(cells) {
+        let rows: Vec<Row<'_>> = cells
+            .iter()
+            .flat_map(|cell| {
+                let of_name = cell.measures.iter().filter(|measure| measure.name == name);
+                of_name.map(|measure| Row { cell, measure, phase: &cell.phases[measure.phase] })
+            })
+            .collect();
+        let dist = rows.first().map_or("", |row| row.measure.dist.as_str());
+        let _ = writeln!(out, "<h2>{} <span class=\"dim\">({})</span></h2>", escape(&name), escape(dist));
+        out.push_str(&headline(&rows));
+        out.push_str("<div class=\"grid2\">");
+        out.push_str(&charts::bytes_by_cause(&rows));
+        out.push_str(&charts::amplifications(&rows));
+        out.push_str(&charts::latency(&rows));
+        out.push_str(&charts::throughput(&rows));
+        out.push_str(&charts::space(&rows));
+        out.push_str(&charts::memory(&rows));
+        out.push_str("</div>\n");
+        for row in rows.iter().filter(|row| row.phase.capped.is_some()) {
+            let why = row.phase.capped.as_deref().unwrap_or_default();
+            let _ = writeln!(out, "<p>{} was capped: {}</p>", escape(row.label()), escape(why));
+        }
+    }
+}
+
+/// Cost per operation, one row per engine.
+fn headline(rows: &[Row<'_>]) -> String {
+    let mut out = String::from("<div class=\"scroll\"><table><tr>");
+    let heads = [
+        "engine",
+        "ops/s",
+        "read p50",
+        "read p99",
+        "write p50",
+        "write p99",
+        "max",
+        "written / user byte",
+        "read B / read",
+        "blocks / get",
+        "space / live",
+        "peak",
+        "CPU / op",
+        "memory",
+        "debt left",
+    ];
+    heads.iter().for_each(|head| {
+        let _ = write!(out, "<th>{head}</th>");
+    });
+    out.push_str("</tr>");
+    for row in rows {
+        let d = &row.measure.derived;
+        let told = |of: &Option<LatencySummary>, which: fn(&LatencySummary) -> Option<u64>| {
+            of.as_ref().and_then(which).map_or("-".to_owned(), nanos)
+        };
+        let (reads, writes) = (&row.phase.reads, &row.phase.writes);
+        let max = [reads, writes].into_iter().flatten().map(|latency| latency.max_ns).max();
+        let blocks = (!d.blocks_per_get.is_empty()).then(|| d.blocks_per_get.values().sum());
+        let cells = [
+            escape(row.label()),
+            d.ops_per_second.map_or("-".to_owned(), |rate| count(rate as u64)),
+            told(reads, |latency| latency.p50_ns),
+            told(reads, |latency| latency.p99_ns),
+            told(writes, |latency| latency.p50_ns),
+            told(writes, |latency| latency.p99_ns),
+            max.map_or("-".to_owned(), nanos),
+            or_dash(d.wa_settled),
+            d.read_bytes_per_read.map_or("-".to_owned(), |read| count(read as u64)),
+            or_dash(blocks),
+            or_dash(d.sa_settled),
+            or_dash(d.sa_peak),
+            d.cpu_ns_per_op.map_or("-".to_owned(), |ns| nanos(ns as u64)),
+            bytes(row.phase.memory_peak_bytes),
+            bytes(d.debt_left_bytes),
+        ];
+        let _ = write!(out, "<tr><td>{}</td></tr>", cells.join("</td><td>"));
+    }
+    out.push_str(
+        "</table></div>\n<p class=\"dim\">Service time: call to return, closed loop. Bytes written count ",
+    );
+    out.push_str("the drain behind the phase. CPU is that of the whole process, harness included.</p>\n");
+    out
+}
+
+fn checks(result: &ResultFile) -> String {
+    let mut out = String::from("<h2>Checks</h2>\n<div class=\"scroll\"><table class=\"left\">");
+    out.push_str("<tr><th>check</th><th>engine</th><th></th><th>compares</th><th>numbers</th></tr>");
+    let mut row = |engine: &str, check: &Check| {
+        let class = match check.verdict {
+            Verdict::Pass => "pass",
+            Verdict::Fail => "fail",
+            Verdict::NotApplicable => "dim",
+        };
+        let _ = write!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td class=\"{class}\">{}</td><td>{}</td><td>{}</td></tr>",
+            escape(&check.id),
+            escape(engine),
+            check.verdict.word(),
+            escape(&check.what),
+            escape(&check.detail)
+        );
+    };
+    for cell in &result.cells {
+        cell.checks.iter().for_each(|check| row(&cell.engine.label, check));
+    }
+    result.between.iter().for_each(|(_, check)| row("all", check));
+    out.push_str("</table></div>\n");
+    out
+}
+
+/// Machine, settings, how to repeat, and the raw numbers.
+fn environment(out: &mut String, result: &ResultFile, json: &str) {
+    let host = &result.host;
+    let _ = write!(out, "<h2>Environment</h2>\n<dl>");
+    let mut item = |name: &str, text: &str| {
+        let _ = write!(out, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(text));
+    };
+    item("kvlab", &result.kvlab);
+    item(
+        "machine",
+        &format!("{}, {} cores, {}", host.cpu, host.cores, host.ram_bytes.map_or("?".to_owned(), bytes)),
+    );
+    item("system", &format!("{} {}", host.kernel, host.arch));
+    item("file system", host.file_system.as_deref().unwrap_or("unknown"));
+    item("asked for", &format!("io {}, background {}", result.ground.io, result.ground.background));
+    for cell in &result.cells {
+        let Some(info) = &cell.info else { continue };
+        let settings: Vec<_> = info.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let io = info.io.map_or("no files".to_owned(), |io| format!("io {io} obtained"));
+        let settings = settings.join(" ");
+        item(
+            &cell.engine.label,
+            &format!("{} {}, {io}, operations {}, {settings}", info.name, info.version, cell.op_digest),
+        );
+        let phases: Vec<_> = cell
+            .phases
+            .iter()
+            .map(|phase| format!("{} {} s", phase.name, three(phase.moved.wall_ns as f64 / 1e9)))
+            .collect();
+        item("", &phases.join(", "));
+    }
+    let _ = write!(
+        out,
+        "</dl>\n<h3>Repeat it</h3>\n<pre>{}</pre>\n\
+         <p><a download=\"result.json\" href=\"data:application/json;base64,{}\">All numbers as JSON</a></p>\n",
+        escape(&command(&result.command)),
+        base64(json.as_bytes())
+    );
+}
+
+/// The command line as a shell takes it, the program by its name.
+fn command(words: &[String]) -> String {
+    let quoted = words.iter().enumerate().map(|(index, word)| {
+        let word = if index == 0 { word.rsplit('/').next().unwrap_or(word) } else { word };
+        let is_plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:,".contains(c));
+        if is_plain && !word.is_empty() {
+            word.to_owned()
+        } else {
+            format!("'{}'", word.replace('\'', "'\\''"))
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let word =
+            chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for index in 0..4 {
+            let digit = DIGITS[(word >> (18 - 6 * index) & 63) as usize];
+            out.push(if index <= chunk.len() { char::from(digit) } else { '=' });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_the_known_one() {
+        for (text, code) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+            assert_eq!(base64(text.as_bytes()), code);
+        }
+    }
+
+    #[test]
+    fn a_command_can_be_pasted() {
+        let words = ["/x/kvlab", "run", "my file.toml", "--engine", "a,b:c=1"].map(str::to_owned);
+        assert_eq!(command(&words), "kvlab run 'my file.toml' --engine a,b:c=1");
+    }
+}
