@@ -26,7 +26,7 @@ type Prepare = Box<dyn Fn(&CommonOptions, &Settings) -> kv_api::Result<Opener> +
 /// One engine of a registry.
 pub struct Entry {
     about: &'static str,
-    options: &'static [&'static str],
+    options: &'static [(&'static str, &'static str)],
     prepare: Prepare,
 }
 
@@ -36,8 +36,8 @@ impl Entry {
         self.about
     }
 
-    /// The names its options go by.
-    pub fn options(&self) -> &'static [&'static str] {
+    /// The names of its options, and what each is.
+    pub fn options(&self) -> &'static [(&'static str, &'static str)] {
         self.options
     }
 }
@@ -93,7 +93,7 @@ impl Registry {
         &mut self,
         name: &'static str,
         about: &'static str,
-        options: &'static [&'static str],
+        options: &'static [(&'static str, &'static str)],
         prepare: impl Fn(&CommonOptions, &Settings) -> kv_api::Result<Opener> + Send + Sync + 'static,
     ) -> &mut Registry {
         self.entries.insert(name, Entry { about, options, prepare: Box::new(prepare) });
@@ -143,8 +143,9 @@ impl Registry {
                 )));
             };
             let option = option.trim();
-            if !entry.options.contains(&option) {
-                return Err(Failure::usage(unknown_option(name, option, entry.options)));
+            if !entry.options.iter().any(|(known, _)| *known == option) {
+                let known: Vec<_> = entry.options.iter().map(|(known, _)| *known).collect();
+                return Err(Failure::usage(unknown_option(name, option, &known)));
             }
             settings.push((option.to_owned(), value.trim().to_owned()));
         }
@@ -226,7 +227,7 @@ mod tests {
 
     fn registry() -> Registry {
         let mut registry = Registry::empty();
-        registry.add_with("btree", "", &["page_size", "fill"], |_, _| {
+        registry.add_with("btree", "", &[("page_size", "bytes"), ("fill", "percent")], |_, _| {
             Ok(Box::new(|_: &Path| Ok(Arc::new(MemoryEngine::new()) as Arc<dyn Kv>)))
         });
         registry.add("lsm", "", |_, _| Ok(Arc::new(MemoryEngine::new()) as Arc<dyn Kv>));

@@ -1,13 +1,13 @@
 //! The binary as a user meets it: exit codes, help, one-line errors, pipes and signals.
 
-mod support;
+mod binary;
 
 use std::fs;
 use std::io::Read;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use support::{assert_fails, kvlab, run};
+use binary::{assert_fails, kvlab, run};
 
 #[test]
 fn help_has_examples_and_goes_to_standard_output() {

@@ -1,12 +1,12 @@
 //! The word INVALID appears when a check failed, and only then: engines that lie, fail or panic are put through
 //! the main job by the public entry point.
 
-mod support;
+mod liar;
 
 use std::fs;
 
 use bench_harness::{Registry, run_with};
-use support::{Captured, Liar, Lie};
+use liar::{Captured, Liar, Lie};
 
 /// The main job in small on an engine that tells `lie`. Gives the exit code, the terminal, and both files.
 fn job(lie: Option<Lie>) -> (u8, String, String, String) {

@@ -15,8 +15,8 @@ pub fn list(registry: &Registry, out: &mut Output) -> Result<Option<Exit>> {
     out.text("engines")?;
     for (name, entry) in registry.entries() {
         out.text(format!("  {name:<12} {}", entry.about()))?;
-        if !entry.options().is_empty() {
-            out.text(format!("  {:<12} options: {}", "", entry.options().join(", ")))?;
+        for (option, about) in entry.options() {
+            out.text(format!("    {name}:{option:<24} {about}"))?;
         }
     }
     out.text("\nworkloads")?;

@@ -161,7 +161,11 @@ pub fn throughput(rows: &[Row<'_>]) -> String {
             })
             .collect()
     };
-    over_time("Throughput", "operations per second", rows, rate, |value| three(value / 1e3) + " k")
+    over_time("Throughput", "operations per second", rows, rate, thousands)
+}
+
+fn thousands(value: f64) -> String {
+    if value == 0.0 { "0".to_owned() } else { format!("{} k", three_or_whole(value / 1e3)) }
 }
 
 /// Allocated bytes over time.
@@ -221,8 +225,7 @@ pub fn memory(rows: &[Row<'_>]) -> String {
         };
         let owners = row.phase.memory.iter().map(|owner| (owner.owner.as_str(), owner.bytes));
         let peak = [("engine, peak", row.phase.memory_peak_bytes)].into_iter();
-        let process =
-            row.phase.rss_anon_peak_bytes.map(|rss| ("process, peak (harness too)", rss)).into_iter();
+        let process = row.phase.rss_anon_peak_bytes.map(|rss| ("process, peak", rss)).into_iter();
         for (owner, held) in owners.chain(peak).chain(process) {
             let _ = write!(
                 body,
@@ -237,6 +240,6 @@ pub fn memory(rows: &[Row<'_>]) -> String {
     figure(
         "Memory by owner",
         &body,
-        "As the engine declares it at the end of the phase; anonymous memory of the process sampled every 200 ms.",
+        "As the engine declares it at the end of the phase; of the process: its anonymous memory, harness included, sampled every 200 ms.",
     )
 }

@@ -12,6 +12,7 @@ use kv_api::Kv;
 use super::client::Progress;
 use crate::metrics::Sample;
 use crate::sys::{disk, proc};
+use crate::units::count;
 
 const TICK: Duration = Duration::from_millis(100);
 /// The line appears when a phase has taken this long.
@@ -75,7 +76,7 @@ impl<E: Kv + ?Sized> Watch<'_, E> {
                 every *= 2;
             }
             if self.draw && start.elapsed() >= QUIET {
-                self.show(bar.get_or_insert_with(|| self.bar()));
+                self.show(bar.get_or_insert_with(|| self.bar()), start.elapsed());
             }
             tick += 1;
             thread::park_timeout(TICK);
@@ -106,20 +107,27 @@ impl<E: Kv + ?Sized> Watch<'_, E> {
 
     fn bar(&self) -> ProgressBar {
         let (bar, template) = match self.ops_max {
-            Some(ops) => (ProgressBar::new(ops), "{msg} [{bar:30}] {pos}/{len} {per_sec} {eta} left"),
-            None => (ProgressBar::no_length(), "{msg} {elapsed}"),
+            Some(ops) => (ProgressBar::new(ops), "{prefix} [{bar:24}] {msg}"),
+            None => (ProgressBar::no_length(), "{prefix} {msg}"),
         };
         // No steady tick: it would draw from a thread whose writes nobody counts.
-        bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+        bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
-        bar.set_message(self.title.clone());
+        bar.set_prefix(self.title.clone());
         bar
     }
 
-    fn show(&self, bar: &ProgressBar) {
-        bar.set_position(self.done());
-        bar.tick();
+    fn show(&self, bar: &ProgressBar, elapsed: Duration) {
+        let (done, seconds) = (self.done(), elapsed.as_secs_f64().max(0.001));
+        let rate = done as f64 / seconds;
+        let left = self
+            .ops_max
+            .filter(|_| rate > 0.0)
+            .map_or(String::new(), |ops| format!(", {:.0} s left", ops.saturating_sub(done) as f64 / rate));
+        let rate = if self.ops_max.is_some() { format!("{}/s, ", count(rate as u64)) } else { String::new() };
+        bar.set_message(format!("{rate}{seconds:.0} s{left}"));
+        bar.set_position(done);
     }
 }
