@@ -22,7 +22,7 @@ use crate::sync::lock;
 use crate::wal::reader::{self, Expected, ReplayInto};
 use crate::wal::segment::Segments;
 use crate::wal::writer::{Failure, Writer};
-use crate::wal::{BUFFER_BYTES_MAX, LogPlace, WalOptions};
+use crate::wal::{LogPlace, WalOptions};
 
 pub use crate::wal::reader::Replayed;
 
@@ -116,15 +116,13 @@ impl CommitLog {
         let Replayed { next_seq, live, garbage, id_max, .. } = replayed;
         let segments = Arc::new(Segments::new(place.clone(), options, live, garbage, id_max));
         let writer = Writer::start(Arc::clone(&segments), next_seq)?;
-        let group_bytes_max =
-            usize::try_from(options.segment_bytes / 4).unwrap_or(usize::MAX).min(BUFFER_BYTES_MAX);
         Ok(CommitLog {
             commit: Mutex::new(Tail { writer, in_flight: false, closed: false }),
             queue: Queue::default(),
             segments,
             broken: OnceLock::new(),
             last_seq: AtomicU64::new(next_seq.saturating_sub(1)),
-            group_bytes_max,
+            group_bytes_max: options.buffer_bytes_max(),
         })
     }
 

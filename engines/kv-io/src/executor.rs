@@ -309,6 +309,8 @@ impl Executor {
             state.running.swap_remove(place);
         }
         match look {
+            // Nothing is due and nothing runs: whatever was abandoned is no longer wanted.
+            Look::Idle if state.running.is_empty() => state.blocked = None,
             Look::Idle => {}
             Look::Done => {
                 state.generation += 1;

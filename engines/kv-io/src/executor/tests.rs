@@ -197,3 +197,12 @@ fn inline_callers_wait_for_each_others_jobs() {
     });
     assert!(toy.is_done(200).unwrap());
 }
+
+#[test]
+fn an_abandoned_job_that_is_no_longer_wanted_blocks_nobody() {
+    let (executor, toy) = (inline(), Toy::with(&[Task::Full], 1));
+    assert!(executor.run_inline(&*toy).is_err() && executor.blocked().is_some());
+    lock(&toy.tasks).clear();
+    executor.run_inline(&*toy).unwrap();
+    assert!(executor.blocked().is_none());
+}

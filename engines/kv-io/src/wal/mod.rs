@@ -31,7 +31,7 @@ mod tests;
 pub const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 /// Largest size of a segment file that holds more than one frame, and the most it grows by, in bytes.
 pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
-/// Most bytes of frames that wait in memory, or that one sync of a commit group covers.
+/// The upper bound of [`WalOptions::buffer_bytes_max`].
 pub const BUFFER_BYTES_MAX: usize = 1 << 20;
 
 /// How the log is cut into files.
@@ -45,6 +45,12 @@ impl WalOptions {
     /// A quarter of the memory budget, between [`SEGMENT_BYTES_MIN`] and [`SEGMENT_BYTES_MAX`].
     pub fn for_budget(memory_budget: u64) -> WalOptions {
         WalOptions { segment_bytes: (memory_budget / 4).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX) }
+    }
+
+    /// Most bytes of frames that wait in memory, or that one sync of a commit group covers: a quarter of a
+    /// segment, at most [`BUFFER_BYTES_MAX`]. A larger batch goes alone.
+    pub fn buffer_bytes_max(self) -> usize {
+        usize::try_from(self.segment_bytes / 4).unwrap_or(usize::MAX).min(BUFFER_BYTES_MAX)
     }
 }
 

@@ -46,8 +46,7 @@ impl Writer {
     pub fn start(segments: Arc<Segments>, next_seq: SeqNo) -> Result<Writer> {
         let active = segments.obtain()?;
         segments.activate(&active, next_seq)?;
-        let buffer_bytes_max =
-            usize::try_from(segments.options().segment_bytes).unwrap_or(usize::MAX).min(BUFFER_BYTES_MAX);
+        let buffer_bytes_max = segments.options().buffer_bytes_max();
         Ok(Writer {
             segments,
             active,
