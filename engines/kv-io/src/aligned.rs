@@ -5,7 +5,8 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-use crate::vfs::DIRECT_ALIGN;
+/// Direct I/O happens in units of this many bytes: offsets, lengths and buffers are multiples of it.
+pub const DIRECT_ALIGN: usize = 4096;
 
 /// A buffer of fixed length whose address is a multiple of [`DIRECT_ALIGN`].
 pub struct AlignedBuf {

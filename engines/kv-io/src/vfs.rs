@@ -12,9 +12,7 @@ use std::sync::Arc;
 use kv_api::{Cause, Error, Result};
 
 use crate::aligned::AlignedBuf;
-
-/// Direct I/O happens in units of this many bytes: offsets, lengths and buffers are multiples of it.
-pub const DIRECT_ALIGN: usize = 4096;
+pub use crate::aligned::DIRECT_ALIGN;
 
 /// How to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
