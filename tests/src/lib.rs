@@ -8,6 +8,8 @@
 //! | `crash` | is a state from before the crash there, with every write that must survive it? |
 //! | `faults` | do failing calls and a full disk lead to typed errors and to no loss? |
 //! | `corruption` | is damage to any file found, never returned? |
+//! | `format` | are the bytes on disk those of the last version? |
+//! | `amplification` | does the meter count exactly what moved? |
 //! | `scripts` | is what a student sees what happens? |
 //! | `tidy` | is the source as the house rules ask? |
 //!
