@@ -58,8 +58,15 @@ impl Apply for Toy {
 }
 
 fn replayed(fs: &TestDisk, is_new: bool) -> (Replayed, Vec<SeqNo>) {
+    read(fs, Expected { is_new, read_only: false, replay_from: 1 })
+}
+
+fn replayed_from(fs: &TestDisk, replay_from: SeqNo) -> (Replayed, Vec<SeqNo>) {
+    read(fs, Expected { is_new: false, read_only: false, replay_from })
+}
+
+fn read(fs: &TestDisk, expected: Expected) -> (Replayed, Vec<SeqNo>) {
     let mut seqs = Vec::new();
-    let expected = Expected { is_new, read_only: false, replay_from: 1 };
     let replayed = CommitLog::replay(&fs.place, expected, &mut |first_seq, _, count| {
         seqs.extend(first_seq..first_seq + count);
         Ok(())
@@ -292,4 +299,46 @@ fn a_reopened_log_goes_on_where_it_ended() {
     assert_eq!(fs.names(), ["000002.wal", "000003.wal"]);
     assert_eq!(log.commit(&toy, &batch(1), Durability::Os).unwrap().seq, 2);
     assert_eq!(log.log_bytes(), 40);
+}
+
+#[test]
+fn segments_come_and_go_while_everyone_commits() {
+    const CALLERS: u64 = 4;
+    const EACH: u64 = 300;
+    let (fs, toy) = (TestDisk::new(), Toy::default());
+    let log = CommitLog::start(&fs.place, replayed(&fs, true).0, WalOptions::for_budget(64 << 10)).unwrap();
+    let working = AtomicBool::new(true);
+    let mut data_upto = 0;
+    thread::scope(|scope| {
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|caller| {
+                let (log, toy) = (&log, &toy);
+                let levels = [Durability::Memory, Durability::Os, Durability::Disk];
+                scope.spawn(move || {
+                    for turn in 0..EACH {
+                        let level = levels[usize::try_from((turn + caller) % 3).unwrap()];
+                        log.commit(toy, &batch(2000), level).unwrap();
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            while working.load(Ordering::SeqCst) {
+                data_upto = log.frozen(|last| last);
+                log.make_durable(&toy, data_upto).unwrap();
+                log.release(data_upto + 1).unwrap();
+            }
+        });
+        callers.into_iter().for_each(|caller| caller.join().unwrap());
+        working.store(false, Ordering::SeqCst);
+    });
+    log.close(&toy).unwrap();
+    let all: Vec<_> = (1..=CALLERS * EACH).collect();
+    assert_eq!(*lock(&toy.applied), all);
+    let (end, found) = replayed_from(&fs, data_upto + 1);
+    assert!(end.report.clean);
+    assert_eq!(found, all[usize::try_from(data_upto).unwrap()..]);
+    log.release(CALLERS * EACH + 1).unwrap();
+    assert!(fs.names().len() <= 2, "the active segment and a spare: {:?}", fs.names());
+    assert!(log.log_bytes() < 4096);
 }

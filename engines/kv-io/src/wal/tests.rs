@@ -95,6 +95,18 @@ fn what_was_logged_comes_back() {
     assert_eq!(read(&fs, 20).unwrap().0.next_seq, 20, "data files may be ahead of the log");
 }
 
+#[test]
+fn replay_syncs_before_it_reads_unless_nothing_may_change() {
+    let fs = TestDisk::new();
+    small_log(&fs, None);
+    let syncs = |read_only| {
+        let before = fs.counted(Cause::Recovery).sync_calls;
+        replay(&fs.place, Expected { read_only, ..expected(1) }, &mut |_, _, _| Ok(())).unwrap();
+        fs.counted(Cause::Recovery).sync_calls - before
+    };
+    assert_eq!((syncs(false), syncs(true)), (1, 0));
+}
+
 /// What came back must be a prefix; the frames before `sure` must be in it.
 fn check_prefix(
     outcome: Result<(Replayed, Vec<Logged>)>,
