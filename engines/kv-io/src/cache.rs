@@ -89,7 +89,7 @@ impl<V> BlockCache<V> {
         BlockCache { shards }
     }
 
-    /// The block, if it is here. About 20 ns.
+    /// The block, if it is here. About 30 ns for a hit, 10 for a miss.
     pub fn get(&self, file: u64, offset: u64) -> Option<Arc<V>> {
         let key = (file, offset);
         let mut shard = lock(self.shard(key));

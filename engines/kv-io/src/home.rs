@@ -75,7 +75,9 @@ impl Home {
     ) -> Result<Home> {
         options.check()?;
         let (vfs, meter) = MeteredVfs::new(Arc::clone(&env.vfs));
-        prepare_dir(&*vfs, dir, options.create)?;
+        if !has_dir(&*env.vfs, dir, options.create)? {
+            create_durably(&*env.vfs, &*vfs, dir)?;
+        }
         let lock = vfs.try_lock(&dir.join(LOCK_FILE), Cause::Identity)?;
         // Only what is seen under the lock counts: another handle may just have created or left the directory.
         let found = Identity::load(&*vfs, dir)?;
@@ -131,13 +133,14 @@ impl Home {
     }
 }
 
-/// Sees that there is a directory that may be locked: without `create`, nothing is written where no database is.
-fn prepare_dir(vfs: &dyn Vfs, dir: &Path, create: bool) -> Result<()> {
-    match vfs.list(dir, Cause::Identity) {
-        Ok(entries) if create || state_of(&entries) == State::Complete => Ok(()),
+/// True if the directory may be locked, false if it must be made first. Without `create`, nothing is written where
+/// no database is. What is seen here is not yet under the lock, so the meter must not learn lengths from it.
+fn has_dir(unmetered: &dyn Vfs, dir: &Path, create: bool) -> Result<bool> {
+    match unmetered.list(dir, Cause::Identity) {
+        Ok(entries) if create || state_of(&entries) == State::Complete => Ok(true),
         Ok(_) => Err(Error::NoDatabase { path: dir.to_path_buf() }),
         Err(error) if !is_missing(&error) => Err(error),
-        Err(_) if create => create_durably(vfs, dir),
+        Err(_) if create => Ok(false),
         Err(_) => Err(Error::NoDatabase { path: dir.to_path_buf() }),
     }
 }
@@ -148,10 +151,10 @@ fn is_missing(error: &Error) -> bool {
 }
 
 /// Makes the directory and whatever is missing above it, and syncs every directory that got a new name.
-fn create_durably(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+fn create_durably(unmetered: &dyn Vfs, vfs: &dyn Vfs, dir: &Path) -> Result<()> {
     let mut parents = Vec::new();
     let mut child = dir.to_path_buf();
-    while let Err(error) = vfs.list(&child, Cause::Identity) {
+    while let Err(error) = unmetered.list(&child, Cause::Identity) {
         let parent = parent_of(&child);
         if !is_missing(&error) || parent == child {
             return Err(error);
