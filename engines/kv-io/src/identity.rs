@@ -310,6 +310,25 @@ mod tests {
     }
 
     #[test]
+    fn a_forged_checksum_never_makes_the_decoder_panic() {
+        let good = sample().encode();
+        for at in 0..good.len() - CRC_LEN {
+            for value in [0, 1, 0x1b, 0x7f, 0x80, 0xff] {
+                let mut forged = good[..good.len() - CRC_LEN].to_vec();
+                forged[at] = value;
+                let crc = checksum(&forged);
+                forged.put_u32(crc);
+                let decoded = Identity::decode(Path::new("KVLAB"), &forged);
+                // What does parse is printable, whatever it says.
+                if let Ok(identity) = decoded {
+                    assert_eq!(identity.encode(), forged, "byte {at} = {value}");
+                    assert!(identity.engine.chars().all(|c| !c.is_control()));
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused_by_kind() {
         let check = |engine, version, keyspace| {
             sample().check(Path::new("db"), engine, version, keyspace).map_err(|error| error.kind())

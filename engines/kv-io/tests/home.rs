@@ -4,10 +4,11 @@
 use std::fs;
 use std::io::IoSlice;
 use std::path::Path;
+use std::sync::Arc;
 
 use kv_api::{Cause, CommonOptions, Error, ErrorKind, Keyspace, Result};
 use kv_io::vfs::OpenOptions;
-use kv_io::{Env, Home};
+use kv_io::{Env, Home, RealVfs, SimVfs, Vfs};
 
 fn open_with(env: &Env, dir: &Path, options: &CommonOptions) -> Result<Home> {
     Home::open(env, dir, "btree", 1, options, vec![("page_size".to_owned(), "4096".to_owned())])
@@ -126,4 +127,22 @@ fn a_lost_identity_is_damage_and_nothing_is_removed() {
     assert_eq!(error.kind(), ErrorKind::Corruption);
     assert!(error.to_string().contains("000002.tbl"), "{error}");
     assert_eq!(names(temp.path()), ["000002.tbl", "LOCK"]);
+}
+
+#[test]
+fn a_simulated_run_moves_exactly_the_bytes_of_a_real_one() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = |vfs: Arc<dyn Vfs>, dir: &Path| {
+        let env = Env::simulated(vfs, 7);
+        let mut created = open(&env, dir).unwrap();
+        write_file(&created, "000001.pages");
+        created.commit_identity().unwrap();
+        let first = created.meter.stats();
+        drop(created);
+        let opened = open(&env, dir).unwrap();
+        (first, opened.meter.stats(), opened.identity.clone(), opened.meter.files(dir))
+    };
+    let sim = run(SimVfs::new(1), Path::new("/db"));
+    assert_eq!(run(RealVfs::new(), &temp.path().join("db")), sim);
+    assert!(sim.0.of(Cause::Identity).write_bytes > 0 && sim.1.of(Cause::Identity).read_bytes > 0);
 }
