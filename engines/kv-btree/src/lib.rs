@@ -10,7 +10,18 @@
     )
 )]
 
+pub mod bulk;
+pub mod check;
+pub mod checkpoint;
+pub mod core;
+pub mod engine;
+pub mod options;
 pub mod page;
 pub mod pager;
 pub mod reclaim;
+pub mod recovery;
+pub mod scan;
 pub mod tree;
+
+pub use engine::BTreeEngine;
+pub use options::BTreeOptions;

@@ -144,6 +144,14 @@ impl Reclaim {
         out.append(&mut state.ready);
     }
 
+    /// Takes pages that never were part of a tree.
+    pub fn give_back(&self, pages: impl Iterator<Item = PageId>) {
+        let mut state = lock(&self.state);
+        let before = state.ready.len();
+        state.ready.extend(pages.map(|page| Dead { page, birth: 0 }));
+        state.dead_count += state.ready.len() - before;
+    }
+
     /// Holds the newest state until the pin is dropped. About 50 ns.
     pub fn pin(self: &Arc<Self>) -> Pinned {
         let mut state = lock(&self.state);

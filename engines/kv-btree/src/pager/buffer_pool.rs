@@ -236,6 +236,11 @@ impl BufferPool {
         self.resident.load(Ordering::Relaxed)
     }
 
+    /// Bytes that the pages in memory take besides their own.
+    pub fn overhead_bytes(&self) -> u64 {
+        (self.resident() * FRAME_OVERHEAD) as u64
+    }
+
     /// Pages in memory that the file does not have.
     pub fn dirty(&self) -> usize {
         self.dirty.load(Ordering::Relaxed)

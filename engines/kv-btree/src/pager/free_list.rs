@@ -158,6 +158,18 @@ impl FreeList {
         Some(PageId(first as u32))
     }
 
+    /// Takes a run that is known to be in use: the free map of the last checkpoint.
+    pub fn hold_run(&mut self, first: PageId, count: usize) {
+        let free = (first.index()..first.index() + count).filter(|page| !self.in_use.get(*page)).count();
+        (first.index()..first.index() + count).for_each(|page| self.in_use.set(page, true));
+        self.free -= free;
+    }
+
+    /// Grows until `pages` pages are free.
+    pub fn ensure_free(&mut self, pages: usize) -> Option<()> {
+        if self.free < pages { self.grow(pages - self.free) } else { Some(()) }
+    }
+
     fn take(&mut self, first: usize, count: usize, live: bool) {
         for page in first..first + count {
             self.in_use.set(page, true);

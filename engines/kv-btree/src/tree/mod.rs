@@ -218,6 +218,28 @@ impl Writer {
         Ok(id)
     }
 
+    /// Numbers for the pages of a free map, which belong to no tree.
+    ///
+    /// # Errors
+    /// `NoSpace` if numbers have run out.
+    pub fn allocate_map(&mut self, pages: usize) -> Result<PageId> {
+        self.space.allocate_run(pages, false).ok_or_else(|| self.full())
+    }
+
+    /// Takes [`Writer::allocate_map`] back.
+    pub fn release_map(&mut self, first: PageId, pages: usize) {
+        (first.index()..first.index() + pages).for_each(|id| self.space.release(PageId(id as u32), false));
+    }
+
+    /// Sees that `pages` pages can be had without making the file longer.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`.
+    pub fn reserve(&mut self, pages: usize) -> Result<()> {
+        self.space.ensure_free(pages).ok_or_else(|| self.full())?;
+        self.pager.reserve(self.space.pages())
+    }
+
     fn note_born(&mut self, first: PageId, pages: u32) {
         if let Some(born) = &mut self.born {
             born.extend((first.0..first.0 + pages).map(PageId));
@@ -405,7 +427,10 @@ impl Writer {
     }
 
     /// An empty leaf becomes the root.
-    fn plant(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// `NoSpace` if numbers have run out.
+    pub fn plant(&mut self) -> Result<()> {
         let leaf = self.blank(Kind::Leaf, 0)?;
         self.root.page = self.add_private(leaf);
         self.root.height = 1;

@@ -1,0 +1,166 @@
+//! Whole sets of sorted entries: ingest, and backup, which is a snapshot ingested into a new directory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kv_api::{
+    BackupReport, Batch, Cause, Direction, EntryRef, Error, IngestReport, KeyRange, Kv, Result, SeqNo,
+    SortedSource,
+};
+use kv_io::layout::known_files;
+
+use crate::checkpoint;
+use crate::core::Core;
+use crate::engine::{BTreeEngine, CursorSource};
+use crate::options::BTreeOptions;
+use crate::page::slotted::Slots;
+use crate::pager::{Reader, lock};
+use crate::scan::BTreeSnapshot;
+use crate::tree::Writer;
+use crate::tree::load::Loader;
+
+/// Memory that the copy is written with: it reads nothing back.
+const BACKUP_BUDGET: u64 = 8 << 20;
+
+/// Adds sorted entries without the log: into an empty tree as full pages from the bottom up, into any other by
+/// sorted puts. The commit lock is held all the while, so that no commit that comes later is durable earlier.
+///
+/// # Errors
+/// `InvalidOptions` for keys out of order, limits, `NoSpace`: the contents are as they were. `Io` poisons.
+pub fn ingest(core: &Core, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
+    let log = core.log()?;
+    let mut durable = lock(&core.store.durable);
+    log.frozen(|last_seq| {
+        let mut writer = core.store.writer();
+        writer.begin_abandonable();
+        writer.room_cause = Cause::Ingest;
+        let taken = take(core, &mut writer, sorted);
+        writer.room_cause = Cause::Page;
+        let report = match taken {
+            Ok(report) => report,
+            Err(error) => {
+                writer.abandon();
+                return Err(error);
+            }
+        };
+        if report.entries == 0 {
+            writer.abandon();
+            return Ok(report);
+        }
+        writer.publish(last_seq);
+        drop(writer);
+        publish_durably(core, &mut durable, last_seq)?;
+        Ok(report)
+    })
+}
+
+/// The entries are in the tree; they must be durable before anyone learns of it.
+fn publish_durably(core: &Core, durable: &mut checkpoint::Durable, last_seq: SeqNo) -> Result<()> {
+    let frozen = checkpoint::freeze(&core.store, durable, last_seq);
+    let done = frozen.and_then(|frozen| checkpoint::write(&core.store, durable, frozen, Cause::Ingest));
+    match done {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            // Readers may have seen the entries, and they may or may not be there after a crash.
+            kv_io::executor::Upkeep::poison(core, &error);
+            Err(error.to_poisoned())
+        }
+    }
+}
+
+fn take(core: &Core, writer: &mut Writer, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
+    let mut entries = Checked { core, sorted, last: None, report: IngestReport::default() };
+    if is_empty(core, writer)? {
+        let mut loader = Loader::new(writer);
+        while let Some(EntryRef { key, value }) = entries.next()? {
+            loader.push(key, value)?;
+        }
+        loader.finish()?;
+    } else {
+        while let Some(EntryRef { key, value }) = entries.next()? {
+            writer.put(key, value)?;
+        }
+    }
+    Ok(entries.report)
+}
+
+fn is_empty(core: &Core, writer: &Writer) -> Result<bool> {
+    let root = writer.root();
+    if root.height > 1 {
+        return Ok(false);
+    }
+    let leaf = core.store.pager.page(root.page, 0, Reader::Update)?;
+    Ok(Slots::new(&leaf).count() == 0)
+}
+
+/// Entries whose order and sizes are checked as they come.
+struct Checked<'a> {
+    core: &'a Core,
+    sorted: &'a mut dyn SortedSource,
+    last: Option<Vec<u8>>,
+    report: IngestReport,
+}
+
+impl Checked<'_> {
+    fn next(&mut self) -> Result<Option<EntryRef<'_>>> {
+        let Some(EntryRef { key, value }) = self.sorted.next()? else { return Ok(None) };
+        if self.last.as_deref().is_some_and(|last| last >= key) {
+            return Err(Error::invalid("ingest", "keys must be strictly ascending; sort them first"));
+        }
+        let limits = &self.core.limits;
+        if key.len() > limits.key_bytes_max || value.len() > limits.value_bytes_max {
+            let mut batch = Batch::new();
+            limits.check(batch.put(key, value))?;
+        }
+        let last = self.last.get_or_insert_default();
+        last.clear();
+        last.extend_from_slice(key);
+        self.report.entries += 1;
+        self.report.user_bytes += (key.len() + value.len()) as u64;
+        Ok(Some(EntryRef { key, value }))
+    }
+}
+
+/// Writes the contents of this moment into a new database in `dir`.
+///
+/// # Errors
+/// `InvalidOptions` if `dir` holds something; `Io`, `NoSpace`: what was written is removed again.
+pub fn backup(core: &Arc<Core>, dir: &Path) -> Result<BackupReport> {
+    let env = match &*lock(&core.home) {
+        Some(home) => home.env.clone(),
+        None => return Err(Error::Closed),
+    };
+    if env.vfs.list(dir, Cause::Backup).is_ok_and(|entries| !entries.is_empty()) {
+        let reason = format!("{} holds something; give an empty or absent directory", dir.display());
+        return Err(Error::invalid("backup", reason));
+    }
+    let snapshot = BTreeSnapshot::new(core);
+    let seq = kv_api::Snapshot::seq(&snapshot);
+    let range = KeyRange::ALL.to_owned_range();
+    let mut source = CursorSource(snapshot.cursor(range, Direction::Forward, Reader::Backup));
+    let mut options = BTreeOptions { page_size: core.options.page_size, ..BTreeOptions::default() };
+    options.common = core.options.common.clone();
+    // A copy takes any value that fits the original, and is written with little memory otherwise.
+    options.common.memory_budget =
+        core.options.common.memory_budget.min(BACKUP_BUDGET.max(8 * core.limits.value_bytes_max as u64));
+    options.common.wal_bytes_max = None;
+    options.common.read_only = false;
+    options.common.create = true;
+    let copied = BTreeEngine::open_with(env.clone(), dir, options).and_then(|copy| {
+        let report = copy.ingest(&mut source)?;
+        copy.close()?;
+        Ok(BackupReport { entries: report.entries, user_bytes: report.user_bytes, seq })
+    });
+    if copied.is_err() {
+        // The first error tells more than one of cleaning up.
+        let names = env.vfs.list(dir, Cause::Backup).unwrap_or_default();
+        let known = known_files(&names).into_iter().map(|(kind, id)| kind.name(id));
+        let ours = [kv_io::layout::IDENTITY_FILE, kv_io::layout::IDENTITY_NEW_FILE, kv_io::layout::LOCK_FILE];
+        for name in ours.iter().map(|name| (*name).to_owned()).chain(known) {
+            if names.iter().any(|entry| entry.name == name) {
+                let _ = env.vfs.remove(&dir.join(name), Cause::Backup);
+            }
+        }
+    }
+    copied
+}

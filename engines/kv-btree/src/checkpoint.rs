@@ -1,0 +1,164 @@
+//! Checkpoint: dirty pages to the file, a new free map, and then the meta that names them. Commits go on
+//! meanwhile, on copies.
+//!
+//! 1. Freeze, under the commit lock, for microseconds: pin the newest state, copy the map of its pages.
+//! 2. Write those of its pages that are dirty, in the order of the file, neighbours together; write the free map.
+//! 3. Sync. Only now is it safe to name them:
+//! 4. write the meta that the last checkpoint did not, and sync.
+//! 5. Let go of the state before: its dead pages may be used again. The caller then lets go of the log.
+//!
+//! No page that the durable meta reaches is ever overwritten, since its pin is only dropped in step 5. So a crash
+//! at any point, with any part of the writes done, leaves the old state or the new one whole.
+
+use std::io::IoSlice;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use kv_api::{Cause, Result, SeqNo};
+use kv_io::aligned::AlignedBuf;
+
+use crate::page::meta::{META_LEN, Meta};
+use crate::page::{PageId, free_map};
+use crate::pager::free_list::Bits;
+use crate::pager::{Pager, lock};
+use crate::reclaim::{HeldPins, Pinned, Reclaim};
+use crate::tree::Writer;
+
+/// The tree with its pages, pins and file: everything but the log. Lock order: `durable`, the commit lock,
+/// `writer`, then those inside [`Reclaim`] and the pool.
+#[derive(Debug)]
+pub struct Store {
+    /// Pages by number.
+    pub pager: Arc<Pager>,
+    /// The newest state and the pins.
+    pub reclaim: Arc<Reclaim>,
+    /// The one writer.
+    pub writer: Mutex<Writer>,
+    /// What a crash would come back to; held during a checkpoint, so there is one at a time.
+    pub durable: Mutex<Durable>,
+}
+
+/// The last checkpoint.
+#[derive(Debug)]
+pub struct Durable {
+    /// Its meta.
+    pub meta: Meta,
+    /// What keeps its pages; `None` before the first checkpoint.
+    pub pin: Option<Pinned>,
+}
+
+impl Store {
+    /// The writer.
+    pub fn writer(&self) -> MutexGuard<'_, Writer> {
+        lock(&self.writer)
+    }
+}
+
+/// A state about to be written.
+#[derive(Debug)]
+pub struct Frozen {
+    pin: Pinned,
+    /// Snapshots may see pages that this state no longer has; they are written too, and must not go meanwhile.
+    held: HeldPins,
+    pinned: Vec<PageId>,
+    live: Bits,
+    meta: Meta,
+}
+
+/// What a checkpoint did.
+#[derive(Debug, Clone, Copy)]
+pub struct Checkpointed {
+    /// Pages written.
+    pub pages: u64,
+    /// The first operation that is not in the pages.
+    pub replay_from: SeqNo,
+}
+
+/// Takes the newest state, which ends with operation `last_seq`. Under the commit lock: no commit is half done.
+///
+/// # Errors
+/// `NoSpace` if page numbers have run out.
+pub fn freeze(store: &Store, durable: &Durable, last_seq: SeqNo) -> Result<Frozen> {
+    let mut writer = store.writer();
+    writer.take_back();
+    let bits_per_page = free_map::bits_per_page(store.pager.page_bytes());
+    // The run itself may make the file longer, and the map with it.
+    let (map_first, map_pages) = loop {
+        let map_pages = writer.space.pages().div_ceil(bits_per_page);
+        let first = writer.allocate_map(map_pages)?;
+        if writer.space.pages().div_ceil(bits_per_page) == map_pages {
+            break (first, map_pages);
+        }
+        writer.release_map(first, map_pages);
+    };
+    let pin = store.reclaim.pin_checkpoint();
+    let held = store.reclaim.hold_pins();
+    let pinned = store.reclaim.pinned_since(durable.meta.generation);
+    writer.checkpointed = pin.root.generation;
+    let meta = Meta {
+        page_bytes: store.pager.page_bytes(),
+        checkpoint: durable.meta.checkpoint + 1,
+        generation: pin.root.generation,
+        replay_from: last_seq + 1,
+        root: pin.root.page,
+        height: pin.root.height,
+        file_pages: u32::try_from(writer.space.pages()).unwrap_or(u32::MAX),
+        map_first,
+        map_pages: u32::try_from(map_pages).unwrap_or(u32::MAX),
+        values: pin.root.values,
+    };
+    Ok(Frozen { pin, held, pinned, live: writer.space.live().clone(), meta })
+}
+
+/// Writes a frozen state and makes it the durable one.
+///
+/// # Errors
+/// `NoSpace` before anything was named: the old state stays durable and the job may be tried again. `Io`: the
+/// outcome is unknown.
+pub fn write(store: &Store, durable: &mut Durable, frozen: Frozen, cause: Cause) -> Result<Checkpointed> {
+    let Frozen { pin, held, pinned, live, meta } = frozen;
+    let map = (meta.map_first, meta.map_pages);
+    let written = write_pages(store, &live, &pinned, &meta, cause);
+    drop(held);
+    let pages = match written {
+        Ok(pages) => pages,
+        Err(error) => {
+            free_map_pages(store, map);
+            return Err(error);
+        }
+    };
+    let pager = &store.pager;
+    let mut block = AlignedBuf::zeroed(META_LEN);
+    block.copy_from_slice(&meta.encode(pager.sum()));
+    pager.file().write_at(Meta::offset(meta.checkpoint), &[IoSlice::new(&block)], cause)?;
+    pager.file().sync_data(cause)?;
+    let old = std::mem::replace(durable, Durable { meta, pin: Some(pin) });
+    free_map_pages(store, (old.meta.map_first, old.meta.map_pages));
+    drop(old);
+    Ok(Checkpointed { pages, replay_from: meta.replay_from })
+}
+
+/// The pages of a map that no meta names go back.
+fn free_map_pages(store: &Store, (first, pages): (PageId, u32)) {
+    store.reclaim.give_back((first.0..first.0 + pages).map(PageId));
+}
+
+/// Writes the pages and the map, and syncs them.
+fn write_pages(store: &Store, live: &Bits, pinned: &[PageId], meta: &Meta, cause: Cause) -> Result<u64> {
+    let pager = &store.pager;
+    pager.reserve(meta.file_pages as usize)?;
+    // A number that is live in this state cannot have been given to a younger page: the pin holds it.
+    let mut ids: Vec<PageId> = pager.pool.dirty_ids();
+    ids.retain(|id| live.get(id.index()) || pinned.contains(id));
+    let written = pager.write_dirty(&ids, cause)?;
+    let words_per_page = free_map::words_per_page(pager.page_bytes());
+    let map: Vec<_> = live
+        .words()
+        .chunks(words_per_page)
+        .zip(meta.map_first.0..)
+        .map(|(words, id)| free_map::build(pager.page_bytes(), PageId(id), meta.generation, words))
+        .collect();
+    let map_cause = if cause == Cause::Checkpoint { Cause::FreeMap } else { cause };
+    pager.write_pages(&map, map_cause)?;
+    pager.file().sync_data(cause)?;
+    Ok(written as u64)
+}

@@ -1,0 +1,310 @@
+//! The handle: every call of the contract, checked and passed on. No byte layout here.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kv_api::stats::{MemoryUse, Stall, UserStats};
+use kv_api::{
+    BackupReport, Batch, CommitInfo, CompactReport, Durability, EngineInfo, EntryRef, Error, EventListener,
+    IngestReport, IoMode, KeyRange, Kv, KvRead, Limits, RecoveryReport, Result, Scan, ScanOptions,
+    SettleReport, Shape, Snapshot, SortedSource, Stats, VerifyReport,
+};
+use kv_io::Env;
+use kv_io::executor::{Executor, Workers};
+use kv_io::home::Home;
+
+use crate::bulk;
+use crate::check;
+use crate::core::Core;
+use crate::options::BTreeOptions;
+use crate::page::meta::FORMAT_VERSION;
+use crate::pager::{Reader, lock};
+use crate::recovery;
+use crate::scan::BTreeSnapshot;
+use crate::tree;
+
+/// The engine's name in identity files and on the command line.
+pub const NAME: &str = "btree";
+
+/// A B+tree engine over one directory.
+pub struct BTreeEngine {
+    core: Arc<Core>,
+    workers: Mutex<Option<Workers>>,
+}
+
+impl BTreeEngine {
+    /// Opens the database in `dir` on the machine's files, or creates it.
+    ///
+    /// # Errors
+    /// `InvalidOptions`, `NoDatabase`, `Locked`, `WrongEngine`, `FormatVersion`, `Corruption`, `Io`, `NoSpace`.
+    pub fn open(dir: &Path, options: BTreeOptions) -> Result<BTreeEngine> {
+        BTreeEngine::open_with(Env::os(), dir, options)
+    }
+
+    /// Opens the database in `dir` with the files and the time of `env`. The page size is that of its creation.
+    ///
+    /// # Errors
+    /// Those of [`BTreeEngine::open`].
+    pub fn open_with(env: Env, dir: &Path, mut options: BTreeOptions) -> Result<BTreeEngine> {
+        options.check()?;
+        let fixed = vec![("page_size".to_owned(), options.page_size.to_string())];
+        let mut home = Home::open(&env, dir, NAME, FORMAT_VERSION, &options.common, fixed)?;
+        if let Some(page_size) = home.identity.fixed("page_size") {
+            options.set("page_size", page_size)?;
+        }
+        // The meter then knows every file that is here.
+        home.list()?;
+        let opened = recovery::open(&mut home, &options)?;
+        let executor = Executor::new(options.common.background, Arc::clone(&env.clock));
+        let core = Arc::new(Core::new(home, options, opened, Arc::clone(&executor)));
+        let workers = executor.spawn(&core)?;
+        Ok(BTreeEngine { core, workers: Mutex::new(Some(workers)) })
+    }
+
+    /// Stops the threads and frees the lock.
+    fn shut(&self) {
+        self.core.executor.stop();
+        // Joined outside the mutex: a thread may be inside a listener that looks at this engine.
+        let workers = lock(&self.workers).take();
+        drop(workers);
+        drop(lock(&self.core.home).take());
+    }
+
+    fn user_stats(&self) -> UserStats {
+        let user = &self.core.user;
+        UserStats {
+            gets: user.gets.get(),
+            hits: user.hits.get(),
+            scans: user.scans.get(),
+            scanned_entries: user.scanned.get(),
+            ops_written: user.ops.load(Ordering::Relaxed),
+            written_bytes: user.bytes.load(Ordering::Relaxed),
+            commits: user.commits.load(Ordering::Relaxed),
+        }
+    }
+
+    fn stall_stats(&self) -> Vec<Stall> {
+        let names = ["dirty limit", "log limit"];
+        let stalls = names.iter().zip(&self.core.stalls);
+        stalls
+            .map(|(name, stall)| Stall {
+                name: (*name).to_owned(),
+                count: stall.count.load(Ordering::Relaxed),
+                wall_ns: stall.wall_ns.load(Ordering::Relaxed),
+            })
+            .collect()
+    }
+}
+
+impl KvRead for BTreeEngine {
+    fn get_with(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        let core = &*self.core;
+        core.check_open()?;
+        // The guard keeps every page of this root for the length of the call.
+        let root = core.store.reclaim.newest();
+        let hit = tree::get(&core.store.pager, &root, key, Reader::Get, found)?;
+        core.user.gets.add(1);
+        core.user.hits.add(u64::from(hit));
+        Ok(hit)
+    }
+
+    fn scan(&self, range: KeyRange<'_>, options: ScanOptions) -> Result<Box<dyn Scan>> {
+        self.core.check_open()?;
+        BTreeSnapshot::new(&self.core).scan(range, options)
+    }
+
+    fn multi_get(&self, keys: &[&[u8]], out: &mut Vec<Option<kv_api::Value>>) -> Result<()> {
+        self.core.check_open()?;
+        BTreeSnapshot::new(&self.core).multi_get(keys, out)
+    }
+}
+
+impl Kv for BTreeEngine {
+    fn info(&self) -> EngineInfo {
+        let options = &self.core.options;
+        let direct = self.core.store.pager.file().align() > 1;
+        EngineInfo {
+            name: NAME.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            durability: vec![Durability::Memory, Durability::Os, Durability::Disk],
+            io: Some(if direct { IoMode::Direct } else { IoMode::Buffered }),
+            keyspace: options.common.keyspace,
+            settings: vec![
+                ("memory_budget".to_owned(), options.common.memory_budget.to_string()),
+                ("wal_bytes_max".to_owned(), options.common.wal_bytes_max().to_string()),
+                ("background".to_owned(), options.common.background.to_string()),
+                ("page_size".to_owned(), options.page_size.to_string()),
+                ("dirty_start".to_owned(), options.dirty_start.to_string()),
+            ],
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        self.core.limits
+    }
+
+    fn write(&self, batch: &Batch, durability: Durability) -> Result<CommitInfo> {
+        let log = self.core.log()?;
+        self.core.limits.check(batch)?;
+        let info = log.commit(&*self.core, batch, durability)?;
+        self.core.after_commit();
+        Ok(info)
+    }
+
+    fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
+        self.core.check_open()?;
+        Ok(Arc::new(BTreeSnapshot::new(&self.core)))
+    }
+
+    fn ingest(&self, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
+        bulk::ingest(&self.core, sorted)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.core.log()?.sync(&*self.core)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.core.log()?.flush_buffer(&*self.core)?;
+        self.core.checkpoint(None).map(|_| ())
+    }
+
+    fn settle(&self, timeout: Duration) -> Result<SettleReport> {
+        self.core.log()?.flush_buffer(&*self.core)?;
+        let pool = &self.core.store.pager.pool;
+        // A page that a snapshot released late, or that died meanwhile, may need a second round.
+        for _ in 0..3 {
+            if !self.core.checkpoint(Some(timeout))? || pool.dirty() == 0 {
+                break;
+            }
+            self.core.store.writer().take_back();
+        }
+        Ok(SettleReport { debt_bytes: (pool.dirty() * self.core.options.page_size) as u64 })
+    }
+
+    fn compact(&self, _range: KeyRange<'_>) -> Result<CompactReport> {
+        self.core.log()?;
+        Err(Error::Unsupported {
+            action: "compact: back it up to a new directory, which is written full and in order",
+        })
+    }
+
+    fn backup(&self, dir: &Path) -> Result<BackupReport> {
+        self.core.check_open()?;
+        bulk::backup(&self.core, dir)
+    }
+
+    fn verify(&self) -> Result<VerifyReport> {
+        self.core.check_open()?;
+        let durable = lock(&self.core.store.durable);
+        Ok(match &self.core.log {
+            Some(log) => log.frozen(|_| check::verify(&self.core.store, &durable)),
+            None => check::verify(&self.core.store, &durable),
+        })
+    }
+
+    fn recovery(&self) -> RecoveryReport {
+        self.core.report
+    }
+
+    fn stats(&self) -> Stats {
+        let core = &*self.core;
+        let pager = &core.store.pager;
+        let gauges = core.store.reclaim.gauges();
+        let (space, free_bytes, writer) = {
+            let writer = core.store.writer();
+            (writer.space.bytes(), (writer.space.free() * core.options.page_size) as u64, writer.counters)
+        };
+        let seq = core.store.reclaim.newest().seq;
+        let owner = |owner: &str, bytes| MemoryUse { owner: owner.to_owned(), bytes };
+        let count = |name: &str, value| (name.to_owned(), value);
+        Stats {
+            user: self.user_stats(),
+            io: Some(core.meter.stats()),
+            blocks: vec![
+                pager.counters.leaf.get("leaf"),
+                pager.counters.inner.get("inner"),
+                pager.counters.value.get("value"),
+            ],
+            memory: vec![
+                owner("frames", (pager.pool.resident() * core.options.page_size) as u64),
+                owner("resident map", pager.pool.overhead_bytes()),
+                owner("bitmaps", space),
+                owner("dead lists", gauges.dead_bytes),
+            ],
+            stalls: self.stall_stats(),
+            files: core.meter.files(&core.dir),
+            free_bytes,
+            debt_bytes: (pager.pool.dirty() * core.options.page_size) as u64,
+            counters: vec![
+                count("checkpoints", core.checkpoints()),
+                count("splits", writer.splits),
+                count("merges", writer.merges),
+                count("page copies", writer.page_copies),
+                count("evictions", pager.pool.evictions()),
+                count("frames stolen", writer.frames_stolen),
+                count("pages written", pager.written_pages()),
+            ],
+            snapshots_open: gauges.snapshots,
+            snapshot_age_ops: gauges.oldest_seq.map_or(0, |oldest| seq.saturating_sub(oldest)),
+            seq,
+            ..Stats::default()
+        }
+    }
+
+    fn shape(&self) -> Result<Shape> {
+        self.core.check_open()?;
+        let durable = lock(&self.core.store.durable);
+        let shape = match &self.core.log {
+            Some(log) => log.frozen(|_| check::shape(&self.core.store, &durable)),
+            None => check::shape(&self.core.store, &durable),
+        };
+        shape.map(Shape::Tree)
+    }
+
+    fn subscribe(&self, listener: Arc<dyn EventListener>) {
+        self.core.listen(listener);
+    }
+
+    fn close(&self) -> Result<()> {
+        if self.core.check_open().is_err() {
+            return Ok(());
+        }
+        let outcome = match self.core.log() {
+            Err(Error::ReadOnly { .. }) => Ok(()),
+            Err(error) => Err(error),
+            Ok(log) => match self.core.checkpoint(None) {
+                Err(error) if !Core::is_no_space(&error) => Err(error),
+                // Without room for a checkpoint the log still has everything.
+                _ => log.close(&*self.core),
+            },
+        };
+        self.core.set_closed();
+        self.shut();
+        outcome
+    }
+}
+
+impl Drop for BTreeEngine {
+    fn drop(&mut self) {
+        self.core.set_closed();
+        self.shut();
+    }
+}
+
+impl std::fmt::Debug for BTreeEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BTreeEngine").field("dir", &self.core.dir).finish_non_exhaustive()
+    }
+}
+
+/// A cursor as a source of sorted entries.
+pub(crate) struct CursorSource(pub(crate) tree::cursor::Cursor);
+
+impl SortedSource for CursorSource {
+    fn next(&mut self) -> Result<Option<EntryRef<'_>>> {
+        self.0.next()
+    }
+}
