@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kv_api::{Batch, Cause, Error, ErrorKind, Op, Result, SeqNo};
 
 use super::WalOptions;
-use super::frame::{FrameHeader, FramePlace, padding};
+use super::frame::{FrameHeader, FramePlace, frame_len, padding};
 use super::reader::{Expected, Replayed, replay};
 use super::segment::{SEGMENT_HEADER_LEN, SegmentHeader, Segments};
 use super::writer::{Failure, Writer};
@@ -77,7 +77,7 @@ fn small_log(fs: &TestDisk, synced: Option<usize>) -> Vec<Logged> {
 }
 
 fn end_of(logged: &[Logged]) -> usize {
-    let frames: usize = logged.iter().map(|(_, bytes)| super::frame::frame_len(bytes.len())).sum();
+    let frames: usize = logged.iter().map(|(_, bytes)| frame_len(bytes.len())).sum();
     usize::try_from(SEGMENT_HEADER_LEN).unwrap() + frames
 }
 
@@ -285,7 +285,77 @@ fn an_oversized_batch_has_a_segment_of_its_own() {
     assert_eq!(fs.names(), ["000001.wal", "000002.wal", "000003.wal"]);
     assert_eq!(read(&fs, 1).unwrap().1, logged);
     segments.release(writer.next_seq()).unwrap();
-    assert_eq!(fs.names(), ["000003.wal", "000004.wal"], "the long file is not kept");
+    assert_eq!(fs.names(), ["000003.wal", "000004.wal"]);
+    assert_eq!(fs.len_of("000004.wal"), OPTIONS.segment_bytes, "the long file is not kept");
+}
+
+#[test]
+fn frames_that_wait_go_out_before_a_long_one() {
+    let fs = TestDisk::new();
+    let (_, mut writer) = new_log(&fs, OPTIONS);
+    let logged = [(10, false), (20_000, true), (5, false), (7, true), (20_000, false), (3, true)]
+        .map(|(len, write)| put(&mut writer, len, write));
+    assert_eq!(read(&fs, 1).unwrap().1, logged);
+}
+
+#[test]
+fn a_segment_goes_when_the_next_one_holds_all_that_is_needed() {
+    let fs = TestDisk::new();
+    let (segments, mut writer) = new_log(&fs, OPTIONS);
+    while fs.names().len() < 3 {
+        put(&mut writer, 1000, true);
+    }
+    let second = read(&fs, 1).unwrap().0.live[1].first_seq;
+    segments.release(second - 1).unwrap();
+    assert!(fs.names().contains(&"000001.wal".to_owned()));
+    read(&fs, second - 2).unwrap();
+    segments.release(second).unwrap();
+    assert!(!fs.names().contains(&"000001.wal".to_owned()));
+    read(&fs, second).unwrap();
+}
+
+#[test]
+fn the_last_operation_that_was_on_disk_is_missed_too() {
+    let fs = TestDisk::new();
+    let (_, mut writer) = new_log(&fs, OPTIONS);
+    for key in [b"a", b"b"] {
+        let mut batch = Batch::new();
+        batch.put(key, b"v");
+        writer.reserve(batch.encoded().len()).unwrap();
+        writer.append(batch.encoded(), 1, true).unwrap();
+        writer.sync().unwrap();
+    }
+    fs.edit("000001.wal", |bytes| bytes[4100] ^= 1);
+    assert_eq!(read(&fs, 1).unwrap_err().kind(), ErrorKind::Corruption);
+}
+
+#[test]
+fn what_an_earlier_recovery_cut_stays_cut() {
+    let fs = TestDisk::new();
+    let logged = small_log(&fs, None);
+    // An earlier recovery could not read the fourth frame, though it can be read now.
+    let (replayed, _) = read(&fs, 1).unwrap();
+    let (_, mut writer) = start(&fs, Replayed { next_seq: 7, ..replayed }, OPTIONS);
+    let after = put(&mut writer, 50, true);
+    assert_eq!(read(&fs, 1).unwrap().1, [&logged[..3], &[after]].concat());
+}
+
+#[test]
+fn a_full_log_on_a_full_disk_can_be_closed() {
+    let fs = TestDisk::new();
+    let (_, mut writer) = new_log(&fs, OPTIONS);
+    fs.fill();
+    let mut batch = Batch::new();
+    // Frames of 1 KiB would fill the segment to its last byte.
+    batch.put(b"key", &[7; 985]);
+    assert_eq!(frame_len(batch.encoded().len()), 1024);
+    while writer.reserve(batch.encoded().len()).is_ok() {
+        writer.append(batch.encoded(), 1, true).unwrap();
+    }
+    writer.close().unwrap();
+    let (replayed, found) = read(&fs, 1).unwrap();
+    assert!(replayed.report.clean);
+    assert_eq!(found.len(), 59, "the last KiB is kept for the mark");
 }
 
 #[test]
