@@ -7,7 +7,8 @@ use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use arc_swap::ArcSwap;
 use crossbeam_skiplist::SkipMap;
@@ -244,6 +245,7 @@ const NODE_BYTES: u64 = 8 + 40 + 16 + 16;
 pub struct Memtable {
     index: Box<dyn MemIndex>,
     tombstones: ArcSwap<Fragments>,
+    has_tombstones: AtomicBool,
     first_seq: SeqNo,
     entries: AtomicU64,
     index_bytes: AtomicU64,
@@ -262,6 +264,7 @@ impl Memtable {
         Memtable {
             index: Box::new(SkipIndex::default()),
             tombstones: ArcSwap::default(),
+            has_tombstones: AtomicBool::new(false),
             first_seq,
             entries: AtomicU64::new(0),
             index_bytes: AtomicU64::new(0),
@@ -321,20 +324,23 @@ impl Memtable {
         if !deleted.is_empty() {
             let tombstones = self.tombstones.load().with_batch(deleted);
             self.tombstones.store(Arc::new(tombstones));
+            self.has_tombstones.store(true, Release);
         }
         self.entries.fetch_add(entries, Relaxed);
         self.user_bytes.fetch_add(user_bytes, Relaxed);
         self.index_bytes.fetch_add(index_bytes, Relaxed);
     }
 
-    /// What this memtable says about `key` to a reader at `seq`: calls `found` with the newest entry, if any, and
-    /// returns the age of the newest range delete over the key, 0 if there is none.
+    /// Calls `found` with the newest entry of `key` for a reader at `seq`; false if there is none.
     #[inline]
-    pub fn get(&self, key: &[u8], seq: SeqNo, found: &mut dyn FnMut(Entry<'_>)) -> SeqNo {
-        if self.entries() > 0 {
-            self.index.get(key, Tag::up_to(seq), found);
-        }
-        self.tombstones.load().covering(key, seq)
+    pub fn get(&self, key: &[u8], seq: SeqNo, found: &mut dyn FnMut(Entry<'_>)) -> bool {
+        self.entries() > 0 && self.index.get(key, Tag::up_to(seq), found)
+    }
+
+    /// Age of the newest range delete over `key` for a reader at `seq`; 0 if there is none.
+    #[inline]
+    pub fn deleted_at(&self, key: &[u8], seq: SeqNo) -> SeqNo {
+        if self.has_tombstones.load(Acquire) { self.tombstones.load().covering(key, seq) } else { 0 }
     }
 
     /// A walk over all entries; it stands nowhere until it is told where.
@@ -417,9 +423,10 @@ mod tests {
 
     fn get(memtable: &Memtable, key: &[u8], seq: SeqNo) -> (Option<(SeqNo, Kind, Vec<u8>)>, SeqNo) {
         let mut found = None;
-        let deleted = memtable.get(key, seq, &mut |entry| {
-            found = Some((entry.tag.seq(), entry.tag.kind(), entry.value.to_vec()))
+        memtable.get(key, seq, &mut |entry| {
+            found = Some((entry.tag.seq(), entry.tag.kind(), entry.value.to_vec()));
         });
+        let deleted = memtable.deleted_at(key, seq);
         (found, deleted)
     }
 

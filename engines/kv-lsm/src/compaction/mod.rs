@@ -1,8 +1,11 @@
 //! Compaction: merging tables downward, so that reads stay short and dead versions go.
 //!
-//! [`picker`] decides what to merge, a pure function over a [`crate::version::Version`]; [`job`] does it. Leveled
-//! compaction is the one policy so far; `Tiered` and `LazyLeveled` will be further choices inside the picker.
+//! [`picker`] decides what to merge, a pure function over a [`crate::version::Version`]; [`job`] does it, and
+//! [`gc`] says which versions stay. Leveled compaction is the one policy so far; `Tiered` and `LazyLeveled` will be
+//! further choices inside the picker.
 
+pub mod gc;
+pub mod job;
 pub mod picker;
 
 /// Tables to merge, and where to.

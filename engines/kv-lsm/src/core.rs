@@ -1,0 +1,508 @@
+//! Core: what the handle, its snapshots and its threads share; how a batch gets in ([`Apply`]) and how upkeep is
+//! chosen and run ([`Upkeep`]).
+//!
+//! Lock order: commit lock (in the log) > `jobs` > `manifest` > snapshots. The state is swapped without a lock.
+//! `jobs` is held for decisions only; `manifest` spans the manifest's own I/O, which is what orders edits.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use arc_swap::ArcSwap;
+use kv_api::{Batch, Cause, Error, Event, EventListener, Limits, Result, SeqNo};
+use kv_io::commit::{Apply, CommitLog, Room};
+use kv_io::executor::{Executor, Upkeep};
+use kv_io::sync::lock;
+use kv_io::{Env, Home, Meter};
+
+use crate::compaction::CompactionTask;
+use crate::compaction::picker::{self, PickOptions, Rounds};
+use crate::counters::Counters;
+use crate::latch::Latch;
+use crate::memtable::{Memtable, NODE_BYTES};
+use crate::num::to_u64;
+use crate::options::{LsmOptions, Sizes};
+use crate::pressure::Pressure;
+use crate::sstable::reader::{Table, TableSpace};
+use crate::sstable::writer::WriteOptions;
+use crate::state::{Snapshots, State};
+use crate::version::Version;
+use crate::version::edit::VersionEdit;
+use crate::version::manifest::{self, Manifest};
+use crate::{compaction, flush};
+
+/// Sealed memtables that may wait for their flush; a writer that needs to seal one more waits.
+pub const IMMUTABLES_MAX: usize = 2;
+
+/// The inside of an open engine.
+pub struct Core {
+    /// The options it was opened with.
+    pub options: LsmOptions,
+    /// The sizes that follow from them.
+    pub sizes: Sizes,
+    /// The largest key, value and batch.
+    pub limits: Limits,
+    /// Files, time, randomness.
+    pub env: Env,
+    /// What moved between engine and files.
+    pub meter: Arc<Meter>,
+    /// The tables' common ground.
+    pub space: Arc<TableSpace>,
+    /// How tables are written.
+    pub write_options: WriteOptions,
+    /// Closed, poisoned, read-only.
+    pub latch: Latch,
+    /// Open snapshots.
+    pub snapshots: Snapshots,
+    /// What is counted.
+    pub counters: Counters,
+    /// When writers are slowed down.
+    pub pressure: Pressure,
+    /// Runs the upkeep.
+    pub executor: Arc<Executor>,
+    /// The directory and its lock, until closed.
+    pub home: Mutex<Option<Home>>,
+    pub(crate) log: OnceLock<CommitLog>,
+    state: ArcSwap<State>,
+    visible_seq: AtomicU64,
+    next_id: AtomicU64,
+    manifest: Mutex<Option<Manifest>>,
+    jobs: Mutex<Jobs>,
+    listeners: Mutex<Vec<Arc<dyn EventListener>>>,
+}
+
+/// What runs now, and what was chosen before.
+#[derive(Default)]
+struct Jobs {
+    flushing: bool,
+    /// Keys and levels of the merge that runs.
+    merging: Option<Merging>,
+    rounds: Rounds,
+    /// Flushed memtables: their entries are freed by a job, never by a client that happened to be last.
+    retired: Vec<Arc<Memtable>>,
+}
+
+struct Merging {
+    start: Vec<u8>,
+    end: Option<Vec<u8>>,
+}
+
+/// One piece of upkeep.
+pub enum Job {
+    /// Write the oldest sealed memtable to a table.
+    Flush,
+    /// Merge tables.
+    Compact(CompactionTask<Arc<Table>>),
+    /// Remove files and memtables that nobody uses any more.
+    Reap,
+}
+
+/// What a core is made of, once recovery is done.
+pub struct Parts {
+    /// The options it was opened with.
+    pub options: LsmOptions,
+    /// The directory.
+    pub home: Home,
+    /// The tables' common ground.
+    pub space: Arc<TableSpace>,
+    /// What was recovered.
+    pub state: State,
+    /// The newest operation.
+    pub last_seq: SeqNo,
+    /// A number above that of every file.
+    pub next_id: u64,
+    /// The manifest; `None` if read-only.
+    pub manifest: Option<Manifest>,
+    /// The log; `None` if read-only.
+    pub log: Option<CommitLog>,
+}
+
+impl Core {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Arc<Core> {
+        let Parts { options, home, space, state, last_seq, next_id, manifest, log } = parts;
+        let executor = Executor::new(options.common.background, Arc::clone(&home.env.clock));
+        let core = Core {
+            sizes: options.sizes(),
+            limits: Limits::for_budget(options.common.memory_budget, kv_api::limits::KEY_BYTES_MAX),
+            env: home.env.clone(),
+            meter: Arc::clone(&home.meter),
+            write_options: write_options(&options),
+            latch: Latch::new(options.common.read_only),
+            snapshots: Snapshots::default(),
+            counters: Counters::default(),
+            pressure: Pressure::default(),
+            home: Mutex::new(Some(home)),
+            log: log.map_or_else(OnceLock::new, OnceLock::from),
+            state: ArcSwap::from_pointee(state),
+            visible_seq: AtomicU64::new(last_seq),
+            next_id: AtomicU64::new(next_id),
+            manifest: Mutex::new(manifest),
+            jobs: Mutex::default(),
+            listeners: Mutex::default(),
+            options,
+            space,
+            executor,
+        };
+        core.resize_cache();
+        Arc::new(core)
+    }
+
+    /// The state of this moment. Read it before [`Core::visible_seq`]: a memtable sealed in between can then only
+    /// hide what is newer, never leave a hole.
+    pub fn state(&self) -> arc_swap::Guard<Arc<State>> {
+        self.state.load()
+    }
+
+    /// The newest operation that readers see.
+    pub fn visible_seq(&self) -> SeqNo {
+        self.visible_seq.load(Ordering::Acquire)
+    }
+
+    /// A number for a new file.
+    pub fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The log.
+    ///
+    /// # Errors
+    /// `ReadOnly`.
+    pub fn log(&self) -> Result<&CommitLog> {
+        self.log.get().ok_or(Error::ReadOnly { action: "write" })
+    }
+
+    /// Refuses reads of a closed handle.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn check_open(&self) -> Result<()> {
+        self.latch.check_open()
+    }
+
+    /// What the picker needs to know.
+    pub fn pick_options(&self) -> PickOptions {
+        PickOptions {
+            size_ratio: self.options.size_ratio,
+            l0_trigger: usize::try_from(self.options.l0_trigger).unwrap_or(4),
+            base_bytes: self.sizes.base,
+        }
+    }
+
+    /// Tells listeners, outside all locks.
+    pub fn tell(&self, event: &Event) {
+        let listeners = lock(&self.listeners).clone();
+        listeners.iter().for_each(|listener| listener.on_event(event));
+    }
+
+    /// Adds a listener.
+    pub fn subscribe(&self, listener: Arc<dyn EventListener>) {
+        lock(&self.listeners).push(listener);
+    }
+
+    /// Seals the active memtable if it holds anything. The caller holds the commit lock; `last_seq` is the newest
+    /// operation.
+    pub fn seal(&self, last_seq: SeqNo) {
+        if self.state().active.is_empty() {
+            return;
+        }
+        self.state.rcu(|old| {
+            let mut immutables = Vec::with_capacity(old.immutables.len() + 1);
+            immutables.push(Arc::clone(&old.active));
+            immutables.extend(old.immutables.iter().cloned());
+            let active = Arc::new(Memtable::new(last_seq + 1));
+            State { active, immutables, version: Arc::clone(&old.version) }
+        });
+        self.executor.notify();
+    }
+
+    /// Makes a change of the tables durable and then visible. `flushed` leaves the list of memtables with it.
+    ///
+    /// # Errors
+    /// `Io`, `NoSpace` of the manifest: what it holds is unknown, so the handle is poisoned and nothing deleted.
+    pub fn install(
+        &self,
+        removed: &[(usize, u64)],
+        added: Vec<(usize, Arc<Table>)>,
+        replay_from: Option<SeqNo>,
+        flushed: Option<&Arc<Memtable>>,
+    ) -> Result<()> {
+        let mut slot = lock(&self.manifest);
+        let manifest = slot.as_mut().ok_or(Error::ReadOnly { action: "change tables" })?;
+        self.latch.check_writable()?;
+        let edit = VersionEdit {
+            removed: removed.to_vec(),
+            added: added.iter().map(|(level, table)| (*level, table.meta().clone())).collect(),
+            replay_from,
+            next_id: Some(self.next_id.load(Ordering::Relaxed)),
+        };
+        manifest.append(&edit, Cause::Manifest).map_err(|error| self.fail(&error))?;
+        self.state.rcu(|old| {
+            let keep = |memtable: &&Arc<Memtable>| flushed.is_none_or(|own| !Arc::ptr_eq(own, memtable));
+            State {
+                active: Arc::clone(&old.active),
+                immutables: old.immutables.iter().filter(keep).cloned().collect(),
+                version: Arc::new(old.version.with(removed, &added)),
+            }
+        });
+        if manifest.len() > manifest::REWRITE_BYTES {
+            self.rewrite(manifest).map_err(|error| self.fail(&error))?;
+        }
+        drop(slot);
+        if let Some(memtable) = flushed {
+            lock(&self.jobs).retired.push(Arc::clone(memtable));
+        }
+        self.resize_cache();
+        Ok(())
+    }
+
+    /// Begins a new manifest and removes the old one.
+    fn rewrite(&self, manifest: &mut Manifest) -> Result<()> {
+        let old = manifest.path();
+        let space = &self.space;
+        let live = manifest.live().clone();
+        *manifest =
+            Manifest::create(&*space.vfs, &space.dir, space.salt, self.next_id(), live, Cause::Manifest)?;
+        space.vfs.remove(&old, Cause::Manifest)
+    }
+
+    /// Poisons the handle; returns what the caller passes on, never a plain `NoSpace`, which would promise that
+    /// nothing happened.
+    pub fn fail(&self, error: &Error) -> Error {
+        let error = error.to_poisoned();
+        Apply::poison(self, &error);
+        error
+    }
+
+    /// Gives the cache what memtables, merges, filters and indexes leave of the budget.
+    fn resize_cache(&self) {
+        let budget = self.options.common.memory_budget;
+        let memtables = self.sizes.memtable.saturating_mul(to_u64(IMMUTABLES_MAX) + 1);
+        let resident: u64 =
+            self.state().version.all().map(|(_, table)| table.filter_bytes() + table.index_bytes()).sum();
+        let log = (budget / 16).min(1 << 20);
+        let left = budget.saturating_sub(memtables + self.sizes.compaction + resident + log);
+        self.space.cache.set_bytes_max(left.max(budget / 16));
+    }
+
+    /// Writes out the oldest sealed memtable if no one else does: called between the outputs of a long merge, so
+    /// that writers never wait for it to end.
+    ///
+    /// # Errors
+    /// Those of [`flush::run`].
+    pub fn flush_if_due(&self) -> Result<()> {
+        {
+            let mut jobs = lock(&self.jobs);
+            if jobs.flushing || self.state().immutables.is_empty() {
+                return Ok(());
+            }
+            jobs.flushing = true;
+        }
+        let done = flush::run(self);
+        lock(&self.jobs).flushing = false;
+        self.executor.announce();
+        done
+    }
+
+    /// The level for a new table over `start..end`: as deep as nothing older lies on the way, unless a merge that
+    /// runs may put something there.
+    pub fn level_for(&self, version: &Version, start: &[u8], end: Option<&[u8]>) -> usize {
+        let jobs = lock(&self.jobs);
+        let apart = |merging: &Merging| {
+            end.is_some_and(|end| end <= merging.start.as_slice())
+                || merging.end.as_deref().is_some_and(|end| end <= start)
+        };
+        if jobs.merging.as_ref().is_some_and(|merging| !apart(merging)) {
+            return 0;
+        }
+        let base = picker::targets(version, &self.pick_options()).base;
+        version.deepest_free(start, end, base)
+    }
+
+    /// Marks `choose`'s task as the merge that runs, if none runs and no flush is choosing its level.
+    pub fn begin_merge(
+        &self,
+        choose: impl FnOnce(&Version, &Rounds) -> Option<CompactionTask<Arc<Table>>>,
+    ) -> Option<CompactionTask<Arc<Table>>> {
+        let mut jobs = lock(&self.jobs);
+        if jobs.merging.is_some() || jobs.flushing {
+            return None;
+        }
+        let task = choose(&self.state().version, &jobs.rounds)?;
+        let (mut start, mut end) = picker::span(&task.upper);
+        if !task.lower.is_empty() {
+            let (lower_start, lower_end) = picker::span(&task.lower);
+            start = start.min(lower_start);
+            end = end.zip(lower_end).map(|(a, b)| a.max(b));
+        }
+        if let (Some(round), Some(first)) = (jobs.rounds.get_mut(task.from), task.upper.first()) {
+            *round = first.meta().smallest.clone();
+        }
+        jobs.merging = Some(Merging { start, end });
+        Some(task)
+    }
+
+    /// Runs a task begun with [`Core::begin_merge`].
+    ///
+    /// # Errors
+    /// Those of [`compaction::job::run`].
+    pub fn merge(&self, task: &CompactionTask<Arc<Table>>) -> Result<()> {
+        let done = compaction::job::run(self, task);
+        lock(&self.jobs).merging = None;
+        self.executor.announce();
+        done
+    }
+
+    /// True if a flush or a merge runs.
+    pub fn is_busy(&self) -> bool {
+        let jobs = lock(&self.jobs);
+        jobs.flushing || jobs.merging.is_some()
+    }
+
+    /// Bytes of flushed memtables that readers still hold.
+    pub fn retired_bytes(&self) -> u64 {
+        lock(&self.jobs).retired.iter().map(|memtable| memtable.bytes()).sum()
+    }
+
+    /// Removes what nobody uses any more.
+    pub fn reap(&self) {
+        let unused: Vec<Arc<Memtable>> = {
+            let mut jobs = lock(&self.jobs);
+            let (unused, used) = std::mem::take(&mut jobs.retired)
+                .into_iter()
+                .partition(|memtable| Arc::strong_count(memtable) == 1);
+            jobs.retired = used;
+            unused
+        };
+        drop(unused);
+        self.counters.tables_removed.add(self.space.remove_dead());
+    }
+
+    fn has_waste(&self) -> bool {
+        let unused = |memtable: &Arc<Memtable>| Arc::strong_count(memtable) == 1;
+        self.space.has_dead() || lock(&self.jobs).retired.iter().any(unused)
+    }
+
+    /// Forgets everything that is kept in memory, at close.
+    pub fn clear(&self) {
+        let version = Arc::new(Version::default());
+        let active = Arc::new(Memtable::new(self.visible_seq() + 1));
+        self.state.store(Arc::new(State { active, immutables: Vec::new(), version }));
+        self.space.cache.set_bytes_max(0);
+    }
+
+    /// True if a batch of `bytes` and `ops` needs the active memtable sealed first.
+    fn must_seal(&self, state: &State, bytes: usize, ops: usize) -> bool {
+        if state.active.is_empty() {
+            return false;
+        }
+        let after = state.active.bytes() + to_u64(bytes) + to_u64(ops) * NODE_BYTES;
+        after > self.sizes.memtable || self.is_log_full()
+    }
+
+    fn is_log_full(&self) -> bool {
+        self.log.get().is_some_and(|log| log.log_bytes() >= self.options.common.wal_bytes_max())
+    }
+
+    /// True if a batch may be logged now. With a full log, sealing alone does not help: it is the flush of what
+    /// is sealed that lets go of it.
+    pub fn has_room(&self, bytes: usize, ops: usize) -> bool {
+        let state = self.state();
+        let waits_for_log = self.is_log_full() && !state.immutables.is_empty();
+        !waits_for_log
+            && (state.immutables.len() < IMMUTABLES_MAX || !self.must_seal(&state, bytes, ops))
+    }
+}
+
+/// How the tables of an engine with `options` are written.
+pub fn write_options(options: &LsmOptions) -> WriteOptions {
+    let buffer = (options.sizes().compaction / 8).clamp(4 << 10, 256 << 10);
+    WriteOptions {
+        block_size: usize::try_from(options.block_size).unwrap_or(4096),
+        filter: options.filter,
+        filter_bits: options.filter_bits,
+        buffer: usize::try_from(buffer).unwrap_or(4096),
+        direct: options.common.io == kv_api::IoMode::Direct,
+    }
+}
+
+impl Apply for Core {
+    fn admit(&self, bytes: usize) -> Result<()> {
+        crate::pressure::admit(self, bytes)
+    }
+
+    fn prepare(&self, bytes: usize, ops: usize) -> Result<Room> {
+        if !self.has_room(bytes, ops) {
+            return Ok(Room::Wait);
+        }
+        if self.must_seal(&self.state(), bytes, ops) {
+            self.seal(self.log()?.last_seq());
+        }
+        Ok(Room::Ready)
+    }
+
+    fn apply(&self, first_seq: SeqNo, batches: &[&Batch]) -> Result<()> {
+        let active = Arc::clone(&self.state().active);
+        let mut seq = first_seq;
+        for batch in batches {
+            active.apply(seq, batch.ops());
+            seq += to_u64(batch.len());
+        }
+        Ok(())
+    }
+
+    fn publish(&self, last_seq: SeqNo) {
+        self.visible_seq.store(last_seq, Ordering::Release);
+    }
+
+    fn poison(&self, error: &Error) {
+        if self.latch.poison(error) {
+            self.tell(&Event::Poisoned { cause: error.to_string() });
+        }
+        self.executor.announce();
+    }
+
+    fn check(&self) -> Result<()> {
+        self.latch.check_writable()
+    }
+}
+
+impl Upkeep for Core {
+    type Job = Job;
+
+    fn next_job(&self) -> Option<Job> {
+        if self.latch.check_writable().is_err() {
+            return None;
+        }
+        {
+            let mut jobs = lock(&self.jobs);
+            if !jobs.flushing && !self.state().immutables.is_empty() {
+                jobs.flushing = true;
+                return Some(Job::Flush);
+            }
+        }
+        let options = self.pick_options();
+        if let Some(task) = self.begin_merge(|version, rounds| picker::pick(version, &options, rounds)) {
+            return Some(Job::Compact(task));
+        }
+        self.has_waste().then_some(Job::Reap)
+    }
+
+    fn run(&self, job: Job) -> Result<()> {
+        match job {
+            Job::Flush => {
+                let done = flush::run(self);
+                lock(&self.jobs).flushing = false;
+                done
+            }
+            Job::Compact(task) => self.merge(&task),
+            Job::Reap => {
+                self.reap();
+                Ok(())
+            }
+        }
+    }
+
+    fn poison(&self, error: &Error) {
+        Apply::poison(self, error);
+    }
+}

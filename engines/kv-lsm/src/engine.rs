@@ -1,0 +1,296 @@
+//! `LsmEngine`: the handle. It checks and counts what users ask for and hands it down; no byte layout here.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kv_api::engine::EngineInfo;
+use kv_api::{
+    BackupReport, Batch, CommitInfo, CompactReport, Durability, Error, EventListener, IngestReport, Kv, KvRead,
+    KeyRange, Limits, RecoveryReport, Result, Scan, ScanOptions, SeqNo, SettleReport, Shape, Snapshot,
+    SortedSource, Stats, Value, VerifyReport,
+};
+use kv_io::Env;
+use kv_io::executor::Workers;
+use kv_io::sync::lock;
+
+use crate::core::{Core, IMMUTABLES_MAX};
+use crate::options::LsmOptions;
+use crate::scan::LsmScan;
+use crate::state::State;
+use crate::{backup, check, compaction, ingest, recovery, report};
+
+/// An open LSM tree. Dropping it stops its threads, frees the lock and writes nothing.
+pub struct LsmEngine {
+    core: Arc<Core>,
+    workers: Mutex<Option<Workers>>,
+    recovery: RecoveryReport,
+}
+
+impl LsmEngine {
+    /// Opens the database in `dir` on the machine's files, or creates it if the options say so.
+    ///
+    /// # Errors
+    /// `InvalidOptions`, `NoDatabase`, `Locked`, `WrongEngine`, `FormatVersion`, `Corruption`, `Io`, `NoSpace`.
+    pub fn open(dir: &Path, options: LsmOptions) -> Result<LsmEngine> {
+        LsmEngine::open_with(Env::os(), dir, options)
+    }
+
+    /// The same with files, time and randomness of the caller's choice.
+    ///
+    /// # Errors
+    /// Those of [`LsmEngine::open`].
+    pub fn open_with(env: Env, dir: &Path, options: LsmOptions) -> Result<LsmEngine> {
+        let (core, recovery) = recovery::open(&env, dir, options)?;
+        let workers = match core.options.common.read_only {
+            true => None,
+            false => Some(core.executor.spawn(&core)?),
+        };
+        // What was recovered may be due for a merge at once.
+        core.executor.notify();
+        Ok(LsmEngine { core, workers: Mutex::new(workers), recovery })
+    }
+
+    /// Seals the active memtable, if it holds anything, once there is a slot for it.
+    fn seal(&self) -> Result<()> {
+        let core = &self.core;
+        loop {
+            let sealed = core.log()?.frozen(|last_seq| {
+                let state = core.state();
+                if !state.active.is_empty() && state.immutables.len() >= IMMUTABLES_MAX {
+                    return false;
+                }
+                core.seal(last_seq);
+                true
+            });
+            if sealed {
+                return Ok(());
+            }
+            core.executor.wait_until(&**core, None, &mut || {
+                core.latch.check_writable()?;
+                Ok(core.state().immutables.len() < IMMUTABLES_MAX)
+            })?;
+        }
+    }
+
+    fn flush_before(&self, seq: SeqNo) -> Result<()> {
+        let core = &self.core;
+        let done = core.executor.wait_until(&**core, None, &mut || {
+            core.latch.check_writable()?;
+            Ok(core.state().immutables.iter().all(|memtable| memtable.first_seq() > seq))
+        });
+        done.map(drop)
+    }
+
+    /// Counts a get that `read` does.
+    fn count_get(&self, found: bool) -> bool {
+        self.core.counters.gets.add(1);
+        self.core.counters.hits.add(u64::from(found));
+        found
+    }
+}
+
+impl KvRead for LsmEngine {
+    fn get_with(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        self.core.check_open()?;
+        let state = self.core.state();
+        let seq = self.core.visible_seq();
+        Ok(self.count_get(state.get(key, seq, found)?))
+    }
+
+    fn scan(&self, range: KeyRange<'_>, options: ScanOptions) -> Result<Box<dyn Scan>> {
+        self.core.check_open()?;
+        let state = self.core.state();
+        let seq = self.core.visible_seq();
+        Ok(Box::new(LsmScan::new(&self.core, &state, seq, range, options.direction)))
+    }
+
+    fn multi_get(&self, keys: &[&[u8]], out: &mut Vec<Option<Value>>) -> Result<()> {
+        self.core.check_open()?;
+        let state = self.core.state();
+        let seq = self.core.visible_seq();
+        get_all(&self.core, &state, seq, keys, out)
+    }
+}
+
+/// Replaces `out` by the values of `keys` in one state.
+fn get_all(core: &Core, state: &State, seq: SeqNo, keys: &[&[u8]], out: &mut Vec<Option<Value>>) -> Result<()> {
+    out.clear();
+    for key in keys {
+        let mut value = None;
+        let found = state.get(key, seq, &mut |bytes| value = Some(Value::from(bytes)))?;
+        core.counters.gets.add(1);
+        core.counters.hits.add(u64::from(found));
+        out.push(value);
+    }
+    Ok(())
+}
+
+impl Kv for LsmEngine {
+    fn info(&self) -> EngineInfo {
+        report::info(&self.core)
+    }
+
+    fn limits(&self) -> Limits {
+        self.core.limits
+    }
+
+    fn write(&self, batch: &Batch, durability: Durability) -> Result<CommitInfo> {
+        let core = &*self.core;
+        core.latch.check_writable()?;
+        core.limits.check(batch)?;
+        let info = core.log()?.commit(core, batch, durability)?;
+        core.counters.commits.add(u64::from(!batch.is_empty()));
+        core.counters.ops_written.add(crate::num::to_u64(batch.len()));
+        core.counters.written_bytes.add(batch.user_bytes());
+        if core.has_inline_jobs() {
+            // The commit is acknowledged; a job that fails tells the next caller.
+            let _ = core.executor.run_inline(core);
+        }
+        Ok(info)
+    }
+
+    fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
+        self.core.check_open()?;
+        let seq = self.core.snapshots.register(|| self.core.visible_seq());
+        Ok(Arc::new(LsmSnapshot { core: Arc::clone(&self.core), seq }))
+    }
+
+    fn ingest(&self, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
+        self.core.latch.check_writable()?;
+        ingest::run(&self.core, sorted, || self.flush())
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.core.latch.check_writable()?;
+        self.core.log()?.sync(&*self.core)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.core.latch.check_writable()?;
+        self.core.log()?.flush_buffer(&*self.core)?;
+        let last_seq = self.core.log()?.last_seq();
+        self.seal()?;
+        self.flush_before(last_seq)
+    }
+
+    fn settle(&self, timeout: Duration) -> Result<SettleReport> {
+        self.flush()?;
+        let core = &self.core;
+        core.executor.wait_until(&**core, Some(timeout), &mut || {
+            core.latch.check_writable()?;
+            Ok(core.is_settled())
+        })?;
+        core.reap();
+        Ok(SettleReport { debt_bytes: core.debt_bytes() })
+    }
+
+    fn compact(&self, range: KeyRange<'_>) -> Result<CompactReport> {
+        self.flush()?;
+        compaction::manual::run(&self.core, range)
+    }
+
+    fn backup(&self, dir: &Path) -> Result<BackupReport> {
+        self.core.check_open()?;
+        backup::run(self, &self.core, dir)
+    }
+
+    fn verify(&self) -> Result<VerifyReport> {
+        self.core.check_open()?;
+        check::run(&self.core)
+    }
+
+    fn recovery(&self) -> RecoveryReport {
+        self.recovery
+    }
+
+    fn stats(&self) -> Stats {
+        report::stats(&self.core)
+    }
+
+    fn shape(&self) -> Result<Shape> {
+        self.core.check_open()?;
+        Ok(report::shape(&self.core))
+    }
+
+    fn subscribe(&self, listener: Arc<dyn EventListener>) {
+        self.core.subscribe(listener);
+    }
+
+    fn close(&self) -> Result<()> {
+        let core = &self.core;
+        if core.latch.check_open().is_err() {
+            return Ok(());
+        }
+        let durable = match core.log.get() {
+            Some(log) => log.close(&**core),
+            None => Ok(()),
+        };
+        self.shut();
+        durable
+    }
+}
+
+impl LsmEngine {
+    /// Stops the threads, frees memory and the lock. Writes nothing.
+    fn shut(&self) {
+        if !self.core.latch.close() {
+            return;
+        }
+        self.core.executor.stop();
+        drop(lock(&self.workers).take());
+        self.core.clear();
+        recovery::leave(&self.core);
+    }
+}
+
+impl Drop for LsmEngine {
+    fn drop(&mut self) {
+        self.shut();
+    }
+}
+
+/// The state of one moment, by age: registered, so that compactions keep what it sees.
+struct LsmSnapshot {
+    core: Arc<Core>,
+    seq: SeqNo,
+}
+
+impl KvRead for LsmSnapshot {
+    fn get_with(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        self.core.check_open()?;
+        let hit = self.core.state().get(key, self.seq, found)?;
+        self.core.counters.gets.add(1);
+        self.core.counters.hits.add(u64::from(hit));
+        Ok(hit)
+    }
+
+    fn scan(&self, range: KeyRange<'_>, options: ScanOptions) -> Result<Box<dyn Scan>> {
+        self.core.check_open()?;
+        Ok(Box::new(LsmScan::new(&self.core, &self.core.state(), self.seq, range, options.direction)))
+    }
+
+    fn multi_get(&self, keys: &[&[u8]], out: &mut Vec<Option<Value>>) -> Result<()> {
+        self.core.check_open()?;
+        get_all(&self.core, &self.core.state(), self.seq, keys, out)
+    }
+}
+
+impl Snapshot for LsmSnapshot {
+    fn seq(&self) -> SeqNo {
+        self.seq
+    }
+}
+
+impl Drop for LsmSnapshot {
+    fn drop(&mut self) {
+        self.core.snapshots.release(self.seq);
+    }
+}
+
+impl std::fmt::Debug for LsmEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LsmEngine({})", self.core.space.dir.display())
+    }
+}
+

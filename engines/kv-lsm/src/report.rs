@@ -1,0 +1,116 @@
+//! Report: what the engine says of itself: settings, counters, gauges, and the shape of its levels.
+
+use std::sync::Arc;
+
+use kv_api::engine::EngineInfo;
+use kv_api::shape::{LevelShape, LevelsShape, MemtableShape, TableShape};
+use kv_api::stats::{FilterStats, MemoryUse, UserStats};
+use kv_api::{Durability, IoMode, Shape, Stats};
+
+use crate::compaction::picker;
+use crate::core::Core;
+use crate::sstable::TableMeta;
+use crate::sstable::reader::Table;
+use crate::version::Level;
+
+/// What this engine is and how it was opened.
+pub fn info(core: &Core) -> EngineInfo {
+    // Mapped reads go through the page cache whatever was asked for.
+    let direct = core.space.is_direct() && !core.space.mapped;
+    EngineInfo {
+        name: crate::recovery::ENGINE.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        durability: vec![Durability::Memory, Durability::Os, Durability::Disk],
+        io: Some(if direct { IoMode::Direct } else { IoMode::Buffered }),
+        keyspace: core.options.common.keyspace,
+        settings: core.options.settings(),
+    }
+}
+
+/// Counters since opening, and gauges of this moment.
+pub fn stats(core: &Core) -> Stats {
+    let state = core.state();
+    let seq = core.visible_seq();
+    let counters = &core.counters;
+    let filter_reads = core.space.filter_reads.get("filter");
+    Stats {
+        user: UserStats {
+            gets: counters.gets.get(),
+            hits: counters.hits.get(),
+            scans: counters.scans.get(),
+            scanned_entries: counters.scanned_entries.get(),
+            ops_written: counters.ops_written.get(),
+            written_bytes: counters.written_bytes.get(),
+            commits: counters.commits.get(),
+        },
+        io: Some(core.meter.stats()),
+        filter: FilterStats {
+            probes: filter_reads.point_requests,
+            negatives: core.space.filter_negatives.get(),
+            false_positives: core.space.filter_false_positives.get(),
+        },
+        blocks: vec![
+            core.space.data_reads.get("data"),
+            core.space.index_reads.get("index"),
+            filter_reads,
+        ],
+        memory: memory(core),
+        stalls: core.pressure.stalls(),
+        files: core.meter.files(&core.space.dir),
+        free_bytes: 0,
+        debt_bytes: picker::debt_bytes(&state.version, &core.pick_options()),
+        counters: counters.named(),
+        snapshots_open: core.snapshots.count() + counters.scans_open(),
+        snapshot_age_ops: core.snapshots.oldest().map_or(0, |oldest| seq.saturating_sub(oldest)),
+        seq,
+    }
+}
+
+fn memory(core: &Core) -> Vec<MemoryUse> {
+    let state = core.state();
+    let memtables: u64 = state.memtables().map(|memtable| memtable.bytes()).sum();
+    let tables = || state.version.all().map(|(_, table)| table);
+    let owners = [
+        ("memtables", memtables + core.retired_bytes()),
+        ("block cache", core.space.cache.bytes()),
+        ("filters", tables().map(|table| table.filter_bytes()).sum()),
+        ("indexes", tables().map(|table| table.index_bytes()).sum()),
+        ("compaction buffers", if core.is_busy() { core.sizes.compaction } else { 0 }),
+        ("wal buffer", core.log_buffer_bytes()),
+    ];
+    owners.into_iter().map(|(owner, bytes)| MemoryUse { owner: owner.to_owned(), bytes }).collect()
+}
+
+/// The levels and memtables.
+pub fn shape(core: &Core) -> Shape {
+    let state = core.state();
+    let targets = picker::targets(&state.version, &core.pick_options());
+    let memtables = state
+        .memtables()
+        .map(|memtable| MemtableShape { entries: memtable.entries(), bytes: memtable.bytes() })
+        .collect();
+    let level = |(number, level): (usize, &Level<Arc<Table>>)| LevelShape {
+        level: u8::try_from(number).unwrap_or(u8::MAX),
+        target_bytes: targets.bytes.get(number).copied().unwrap_or(0),
+        tables: level.tables().iter().map(|table| table_shape(table.meta())).collect(),
+    };
+    let levels = state.version.levels().iter().enumerate().map(level).collect();
+    Shape::Levels(LevelsShape { memtables, levels })
+}
+
+fn table_shape(meta: &TableMeta) -> TableShape {
+    let mut largest = meta.end.clone().unwrap_or_default();
+    // The end is the key just above the largest one, unless a range tombstone set it.
+    if largest.last() == Some(&0) {
+        largest.pop();
+    }
+    TableShape {
+        id: meta.id,
+        bytes: meta.bytes,
+        entries: meta.entries,
+        tombstones: meta.tombstones,
+        range_tombstones: meta.range_tombstones,
+        smallest: meta.smallest.clone(),
+        largest,
+    }
+}

@@ -1,0 +1,228 @@
+//! Scan: what a reader of one age sees, in key order, made from a merge of everything there is.
+//!
+//! The merge gives every version of every key. Forward, the first version of a key that is not too new decides;
+//! in reverse the versions come oldest first, so the last one that is not too new decides.
+
+use std::sync::Arc;
+
+use kv_api::{Direction, EntryRef, Error, KeyRange, OwnedRange, Result, Scan, SeqNo};
+
+use crate::core::Core;
+use crate::cursor::Cursor;
+use crate::entry::{Kind, Tag};
+use crate::merge::{LoserTree, Source};
+use crate::range_tombstone::{Skyline, newest_at};
+use crate::sstable::cursor::Fetch;
+use crate::state::State;
+
+/// A walk over the live entries of one state at one age.
+pub struct LsmScan {
+    core: Arc<Core>,
+    merge: LoserTree<Source>,
+    skyline: Skyline,
+    seq: SeqNo,
+    range: OwnedRange,
+    direction: Direction,
+    /// The merge stands on the entry that was given out last, or nowhere yet.
+    stage: Stage,
+    /// The key that was decided last; its other versions are passed over.
+    key: Vec<u8>,
+    /// In reverse, the candidate that is given out once its key has no newer version.
+    value: Vec<u8>,
+    failed: Option<Error>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The merge has not been told where to stand.
+    Fresh,
+    /// The merge stands on what is to be looked at next.
+    Ahead,
+    /// The merge stands on an entry that was given out (forward only).
+    Given,
+    /// There is nothing more.
+    Done,
+}
+
+impl LsmScan {
+    /// Over `range` of `state`, as a reader at `seq` sees it.
+    pub fn new(core: &Arc<Core>, state: &State, seq: SeqNo, range: KeyRange<'_>, direction: Direction) -> LsmScan {
+        let mut sources: Vec<Source> =
+            state.memtables().map(|memtable| Source::memtable(memtable, direction)).collect();
+        let mut sets: Vec<_> = state.memtables().map(|memtable| memtable.tombstones()).collect();
+        for (number, level) in state.version.levels().iter().enumerate() {
+            sets.extend(level.tables().iter().map(|table| Arc::clone(table.tombstones())));
+            if number == 0 {
+                let tables = level.tables().iter();
+                sources.extend(tables.map(|table| Source::table(table, direction, Fetch::Cached)));
+            } else if !level.tables().is_empty() {
+                sources.push(Source::level(level.tables(), direction, Fetch::Cached));
+            }
+        }
+        core.counters.scans.add(1);
+        core.counters.scan_opened();
+        LsmScan {
+            core: Arc::clone(core),
+            merge: LoserTree::new(sources, direction, 0),
+            skyline: Skyline::new(sets),
+            seq,
+            range: range.to_owned_range(),
+            direction,
+            stage: if range.is_empty() { Stage::Done } else { Stage::Fresh },
+            key: Vec::new(),
+            value: Vec::new(),
+            failed: None,
+        }
+    }
+
+    /// Stands on the first entry of the range.
+    fn start(&mut self) -> Result<()> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        self.stage = Stage::Ahead;
+        let bound = match self.direction {
+            Direction::Forward => &self.range.start,
+            Direction::Reverse => &self.range.end,
+        };
+        match (bound, self.direction) {
+            (Unbounded, _) => self.merge.rewind(),
+            (Included(key), Direction::Forward) | (Excluded(key), Direction::Reverse) => {
+                self.merge.seek(key, Tag::NEWEST)
+            }
+            (Excluded(key), Direction::Forward) | (Included(key), Direction::Reverse) => {
+                self.merge.seek(key, Tag::OLDEST)
+            }
+        }
+    }
+
+    /// Forward: stands on the next live entry and says so, or on nothing.
+    fn advance(&mut self) -> Result<bool> {
+        let mut skip_key = false;
+        if self.stage == Stage::Given {
+            skip_key = true;
+            self.merge.next()?;
+        }
+        self.stage = Stage::Ahead;
+        while let Some(entry) = self.merge.entry() {
+            let older_version = skip_key && entry.key == self.key;
+            if !older_version {
+                if !self.range.as_range().is_at_or_before_end(entry.key) {
+                    break;
+                }
+                if entry.tag.seq() <= self.seq {
+                    self.key.clear();
+                    self.key.extend_from_slice(entry.key);
+                    skip_key = true;
+                    let deleted = newest_at(self.skyline.seqs_at(entry.key), self.seq);
+                    if entry.tag.kind() == Kind::Put && entry.tag.seq() > deleted {
+                        self.stage = Stage::Given;
+                        return Ok(true);
+                    }
+                }
+            }
+            self.merge.next()?;
+        }
+        self.stage = Stage::Done;
+        Ok(false)
+    }
+
+    /// Reverse: leaves the next live entry in `key` and `value` and says so.
+    fn retreat(&mut self) -> Result<bool> {
+        let mut candidate: Option<Tag> = None;
+        loop {
+            let entry = self.merge.entry();
+            let same_key = entry.is_some_and(|entry| candidate.is_some() && entry.key == self.key);
+            if !same_key && let Some(tag) = candidate.take() {
+                let deleted = newest_at(self.skyline.seqs_at(&self.key), self.seq);
+                if tag.kind() == Kind::Put && tag.seq() > deleted {
+                    return Ok(true);
+                }
+            }
+            let Some(entry) = entry else { break };
+            if !self.range.as_range().is_at_or_after_start(entry.key) {
+                break;
+            }
+            if entry.tag.seq() <= self.seq {
+                self.key.clear();
+                self.key.extend_from_slice(entry.key);
+                self.value.clear();
+                self.value.extend_from_slice(entry.value);
+                candidate = Some(entry.tag);
+            }
+            self.merge.next()?;
+        }
+        self.stage = Stage::Done;
+        Ok(false)
+    }
+
+    fn step(&mut self) -> Result<bool> {
+        if self.stage == Stage::Fresh {
+            self.start()?;
+        }
+        match (self.stage, self.direction) {
+            (Stage::Done, _) => Ok(false),
+            (_, Direction::Forward) => self.advance(),
+            (_, Direction::Reverse) => self.retreat(),
+        }
+    }
+
+    /// Remembers the first error: after it there is nothing but errors.
+    fn checked<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            self.failed = Some(error.clone());
+        }
+        result
+    }
+
+    fn check(&self) -> Result<()> {
+        self.core.check_open()?;
+        self.failed.as_ref().map_or(Ok(()), |error| Err(error.clone()))
+    }
+}
+
+impl Scan for LsmScan {
+    fn next(&mut self) -> Result<Option<EntryRef<'_>>> {
+        self.check()?;
+        let step = self.step();
+        if !self.checked(step)? {
+            return Ok(None);
+        }
+        self.core.counters.scanned_entries.add(1);
+        Ok(match self.direction {
+            Direction::Forward => self.merge.entry().map(|e| EntryRef { key: e.key, value: e.value }),
+            Direction::Reverse => Some(EntryRef { key: &self.key, value: &self.value }),
+        })
+    }
+
+    fn seek(&mut self, key: &[u8]) -> Result<()> {
+        self.check()?;
+        if self.range.as_range().is_empty() {
+            return Ok(());
+        }
+        let range = self.range.as_range();
+        let (before, beyond) = match self.direction {
+            Direction::Forward => (!range.is_at_or_after_start(key), !range.is_at_or_before_end(key)),
+            Direction::Reverse => (!range.is_at_or_before_end(key), !range.is_at_or_after_start(key)),
+        };
+        // The key of the entry given out last must not hide the same key after a seek back to it.
+        self.stage = if before { Stage::Fresh } else { Stage::Ahead };
+        if before {
+            return Ok(());
+        }
+        if beyond {
+            self.stage = Stage::Done;
+            return Ok(());
+        }
+        let tag = match self.direction {
+            Direction::Forward => Tag::NEWEST,
+            Direction::Reverse => Tag::OLDEST,
+        };
+        let sought = self.merge.seek(key, tag);
+        self.checked(sought)
+    }
+}
+
+impl Drop for LsmScan {
+    fn drop(&mut self) {
+        self.core.counters.scan_closed();
+    }
+}
