@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
-use kv_api::{Batch, Cause, Error, Event, EventListener, Limits, Result, SeqNo};
+use kv_api::{Background, Batch, Cause, Error, ErrorKind, Event, EventListener, Limits, Result, SeqNo};
 use kv_io::commit::{Apply, CommitLog, Room};
 use kv_io::executor::{Executor, Upkeep};
 use kv_io::sync::lock;
@@ -41,8 +41,10 @@ pub struct Core {
     pub sizes: Sizes,
     /// The largest key, value and batch.
     pub limits: Limits,
-    /// Files, time, randomness.
+    /// Files (metered), time, randomness.
     pub env: Env,
+    /// The same with the files as they were given, for a backup: what it writes is not this engine's.
+    pub plain_env: Env,
     /// What moved between engine and files.
     pub meter: Arc<Meter>,
     /// The tables' common ground.
@@ -100,6 +102,8 @@ pub enum Job {
 pub struct Parts {
     /// The options it was opened with.
     pub options: LsmOptions,
+    /// Files, time, randomness as they were given.
+    pub plain_env: Env,
     /// The directory.
     pub home: Home,
     /// The tables' common ground.
@@ -119,12 +123,13 @@ pub struct Parts {
 impl Core {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Arc<Core> {
-        let Parts { options, home, space, state, last_seq, next_id, manifest, log } = parts;
+        let Parts { options, plain_env, home, space, state, last_seq, next_id, manifest, log } = parts;
         let executor = Executor::new(options.common.background, Arc::clone(&home.env.clock));
         let core = Core {
             sizes: options.sizes(),
             limits: Limits::for_budget(options.common.memory_budget, kv_api::limits::KEY_BYTES_MAX),
             env: home.env.clone(),
+            plain_env,
             meter: Arc::clone(&home.meter),
             write_options: write_options(&options),
             latch: Latch::new(options.common.read_only),
@@ -352,6 +357,81 @@ impl Core {
         done
     }
 
+    /// Adds the tables of an ingest under the next number, which no log frame has. `open` opens them with that age.
+    ///
+    /// # Errors
+    /// `NoSpace`, and what `open` fails with: nothing happened. Anything else poisons the handle.
+    pub fn install_ingest(&self, open: impl FnOnce(SeqNo) -> Result<Vec<Arc<Table>>>) -> Result<()> {
+        let log = self.log()?;
+        let seq = log.advance(self, |seq| {
+            self.seal(seq - 1);
+            self.claim_flush()?;
+            let done = self.flush_and_place(seq, open);
+            lock(&self.jobs).flushing = false;
+            self.executor.announce();
+            done
+        })?;
+        log.release(seq + 1).map_err(|error| self.fail(&error))
+    }
+
+    /// Waits until no one else flushes, and keeps others from it: no merge begins either.
+    fn claim_flush(&self) -> Result<()> {
+        let claimed = self.executor.wait_until(self, None, &mut || {
+            self.latch.check_writable()?;
+            let mut jobs = lock(&self.jobs);
+            Ok(!std::mem::replace(&mut jobs.flushing, true))
+        });
+        claimed.map(drop)
+    }
+
+    fn flush_and_place(&self, seq: SeqNo, open: impl FnOnce(SeqNo) -> Result<Vec<Arc<Table>>>) -> Result<()> {
+        while !self.state().immutables.is_empty() {
+            flush::run(self).map_err(|error| self.fail_unless_refused(error))?;
+        }
+        let tables = open(seq)?;
+        let version = Arc::clone(&self.state().version);
+        let place = |table: Arc<Table>| {
+            let meta = table.meta();
+            (self.level_for(&version, &meta.smallest, meta.end.as_deref()), table)
+        };
+        self.counters.tables_created.add(to_u64(tables.len()));
+        self.install(&[], tables.into_iter().map(place).collect(), Some(seq + 1), None)
+    }
+
+    /// True if no memtable waits, no job runs and no level is full.
+    pub fn is_settled(&self) -> bool {
+        let state = self.state();
+        let options = self.pick_options();
+        let is_full = picker::scores(&state.version, &options).iter().any(|score| score.fill >= 1.0);
+        state.immutables.is_empty() && !is_full && !self.is_busy()
+    }
+
+    /// Bytes that upkeep still has to rewrite.
+    pub fn debt_bytes(&self) -> u64 {
+        picker::debt_bytes(&self.state().version, &self.pick_options())
+    }
+
+    /// True if callers do the upkeep themselves and some is due, as far as one can tell cheaply.
+    pub fn has_inline_jobs(&self) -> bool {
+        self.options.common.background == Background::Inline
+    }
+
+    /// Bytes of log frames that may wait in memory.
+    pub fn log_buffer_bytes(&self) -> u64 {
+        match self.log.get() {
+            Some(_) => (self.options.common.memory_budget / 16).min(1 << 20),
+            None => 0,
+        }
+    }
+
+    /// Passes a clean refusal on; poisons the handle for anything else.
+    pub fn fail_unless_refused(&self, error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::NoSpace | ErrorKind::Closed => error,
+            _ => self.fail(&error),
+        }
+    }
+
     /// True if a flush or a merge runs.
     pub fn is_busy(&self) -> bool {
         let jobs = lock(&self.jobs);
@@ -408,8 +488,7 @@ impl Core {
     pub fn has_room(&self, bytes: usize, ops: usize) -> bool {
         let state = self.state();
         let waits_for_log = self.is_log_full() && !state.immutables.is_empty();
-        !waits_for_log
-            && (state.immutables.len() < IMMUTABLES_MAX || !self.must_seal(&state, bytes, ops))
+        !waits_for_log && (state.immutables.len() < IMMUTABLES_MAX || !self.must_seal(&state, bytes, ops))
     }
 }
 

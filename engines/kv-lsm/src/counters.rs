@@ -31,6 +31,8 @@ pub struct Counters {
     pub tables_created: ShardedCounter,
     /// Table files removed.
     pub tables_removed: ShardedCounter,
+    /// Bytes that merges wrote.
+    pub merged_bytes: ShardedCounter,
     /// Tombstones that had done their work.
     pub tombstones_dropped: ShardedCounter,
     scans_open: AtomicU64,

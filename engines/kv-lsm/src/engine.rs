@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use kv_api::engine::EngineInfo;
 use kv_api::{
-    BackupReport, Batch, CommitInfo, CompactReport, Durability, Error, EventListener, IngestReport, Kv, KvRead,
-    KeyRange, Limits, RecoveryReport, Result, Scan, ScanOptions, SeqNo, SettleReport, Shape, Snapshot,
+    BackupReport, Batch, CommitInfo, CompactReport, Durability, EventListener, IngestReport, KeyRange, Kv,
+    KvRead, Limits, RecoveryReport, Result, Scan, ScanOptions, SeqNo, SettleReport, Shape, Snapshot,
     SortedSource, Stats, Value, VerifyReport,
 };
 use kv_io::Env;
@@ -114,7 +114,13 @@ impl KvRead for LsmEngine {
 }
 
 /// Replaces `out` by the values of `keys` in one state.
-fn get_all(core: &Core, state: &State, seq: SeqNo, keys: &[&[u8]], out: &mut Vec<Option<Value>>) -> Result<()> {
+fn get_all(
+    core: &Core,
+    state: &State,
+    seq: SeqNo,
+    keys: &[&[u8]],
+    out: &mut Vec<Option<Value>>,
+) -> Result<()> {
     out.clear();
     for key in keys {
         let mut value = None;
@@ -293,4 +299,3 @@ impl std::fmt::Debug for LsmEngine {
         write!(f, "LsmEngine({})", self.core.space.dir.display())
     }
 }
-

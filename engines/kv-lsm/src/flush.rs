@@ -58,8 +58,7 @@ pub fn run(core: &Core) -> Result<()> {
     let start_ns = core.env.clock.now_ns();
     let mut gc = Gc::new(core.snapshots.list());
     let next_id = || core.next_id();
-    let table =
-        write_table(&core.space, &core.write_options, Cause::Flush, &next_id, &memtable, &mut gc)?;
+    let table = write_table(&core.space, &core.write_options, Cause::Flush, &next_id, &memtable, &mut gc)?;
     let mut added = Vec::new();
     let (mut bytes, mut entries) = (0, 0);
     if let Some(table) = table {

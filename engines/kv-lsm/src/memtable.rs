@@ -237,9 +237,9 @@ impl Run {
     }
 }
 
-/// Bytes of a skiplist node besides key and value: counts, a [`Record`], a tower of two links on average, and what
+/// Bytes of a skiplist node besides key and value: counts, the record, a tower of two links on average, and what
 /// the allocator adds to two allocations.
-const NODE_BYTES: u64 = 8 + 40 + 16 + 16;
+pub const NODE_BYTES: u64 = 8 + 40 + 16 + 16;
 
 /// Entries and range tombstones in memory, with their cost.
 pub struct Memtable {

@@ -68,7 +68,10 @@ const TABLE_RANGE: (u64, u64) = (4 << 10, 1 << 30);
 impl LsmOptions {
     /// Every option of this engine by name, and what it means.
     pub const NAMES: &[(&'static str, &'static str)] = &[
-        ("memtable", "bytes of a memtable before it is sealed, 1KiB to 1GiB; default: budget/6, at most 64MiB"),
+        (
+            "memtable",
+            "bytes of a memtable before it is sealed, 1KiB to 1GiB; default: budget/6, at most 64MiB",
+        ),
         ("block_size", "target bytes of a data block, a power of two from 512 to 32KiB; default 4KiB"),
         ("table_size", "target bytes of a table, 4KiB to 1GiB; default: as the memtable, at most 32MiB"),
         ("size_ratio", "how many times larger each level is than the one above, 2 to 100; default 10"),
@@ -83,22 +86,35 @@ impl LsmOptions {
     /// # Errors
     /// `InvalidOptions`, naming the option and what would do.
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        let mut changed = self.clone();
+        changed.set_unchecked(name, value)?;
+        changed.check_own()?;
+        *self = changed;
+        Ok(())
+    }
+
+    fn set_unchecked(&mut self, name: &str, value: &str) -> Result<()> {
         match name {
             "memtable" => self.memtable = Some(size(name, value)?),
             "block_size" => self.block_size = size(name, value)?,
             "table_size" => self.table_size = Some(size(name, value)?),
             "size_ratio" => self.size_ratio = size(name, value)?,
             "l0_trigger" => self.l0_trigger = size(name, value)?,
-            "filter" => self.filter = one_of(name, value, &[("none", FilterKind::None), ("classic", FilterKind::Classic)])?,
+            "filter" => {
+                self.filter =
+                    one_of(name, value, &[("none", FilterKind::None), ("classic", FilterKind::Classic)])?
+            }
             "filter_bits" => self.filter_bits = u32::try_from(size(name, value)?).unwrap_or(u32::MAX),
-            "read_mode" => self.read_mode = one_of(name, value, &[("pread", ReadMode::Pread), ("mmap", ReadMode::Mmap)])?,
+            "read_mode" => {
+                self.read_mode = one_of(name, value, &[("pread", ReadMode::Pread), ("mmap", ReadMode::Mmap)])?
+            }
             _ => {
                 let known: Vec<&str> = Self::NAMES.iter().map(|(name, _)| *name).collect();
                 let reason = format!("the lsm engine has no such option; it has {}", known.join(", "));
                 return Err(Error::invalid(name.to_owned(), reason));
             }
         }
-        self.check_own()
+        Ok(())
     }
 
     /// Refuses values that cannot work.
@@ -193,7 +209,10 @@ fn size(name: &str, text: &str) -> Result<u64> {
         .unwrap_or((text, 0));
     let number = digits.trim().parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift));
     number.ok_or_else(|| {
-        Error::invalid(name.to_owned(), format!("`{text}` is not a size; write it as 4096, 4KiB, 1MiB or 1GiB"))
+        Error::invalid(
+            name.to_owned(),
+            format!("`{text}` is not a size; write it as 4096, 4KiB, 1MiB or 1GiB"),
+        )
     })
 }
 

@@ -35,7 +35,16 @@ impl<'a> Output<'a> {
         cause: Cause,
         next_id: NextId<'a>,
     ) -> Output<'a> {
-        Output { space, options, cause, next_id, writer: None, start: None, done: Vec::new(), files: Vec::new() }
+        Output {
+            space,
+            options,
+            cause,
+            next_id,
+            writer: None,
+            start: None,
+            done: Vec::new(),
+            files: Vec::new(),
+        }
     }
 
     /// Bytes of the table being written.

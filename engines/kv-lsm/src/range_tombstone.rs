@@ -152,7 +152,7 @@ impl Fragments {
                 }
             }
             if !seqs.is_empty() {
-                list.push(Fragment { seqs, ..fragment.clone() });
+                push_fragment(&mut list, Fragment { seqs, ..fragment.clone() });
             }
         }
         Fragments { list }

@@ -14,6 +14,7 @@ use kv_api::{Cause, Error, RecoveryReport, Result, SeqNo};
 use kv_io::commit::{CommitLog, Replayed};
 use kv_io::layout::{FileKind, known_files, manifest_name};
 use kv_io::sync::lock;
+use kv_io::vfs::OpenOptions;
 use kv_io::wal::reader::Expected;
 use kv_io::wal::{LogPlace, WalOptions};
 use kv_io::{Env, Home};
@@ -56,17 +57,40 @@ pub fn open(env: &Env, dir: &Path, options: LsmOptions) -> Result<(Arc<Core>, Re
     let mut home = Home::open(env, dir, ENGINE, FORMAT_VERSION, &options.common, Vec::new())?;
     let direct = options.common.io == kv_api::IoMode::Direct;
     let mapped = options.read_mode == ReadMode::Mmap;
-    let space = TableSpace::new(Arc::clone(&home.vfs), &home.dir, home.identity.salt, direct, mapped, 0);
+    let space = TableSpace::new(
+        Arc::clone(&home.vfs),
+        &home.dir,
+        home.identity.salt,
+        direct,
+        mapped,
+        options.common.memory_budget / 4,
+    );
     let space = Arc::new(space);
     let found = survey(&home, &space)?;
-    let mut recovery = Recovery { options: &options, space: &space, next_id: found.next_id, memtables: Vec::new(), flushed: Vec::new() };
+    let mut recovery = Recovery {
+        options: &options,
+        space: &space,
+        next_id: found.next_id,
+        memtables: Vec::new(),
+        flushed: Vec::new(),
+    };
     let replayed = recovery.replay(&home, &found)?;
     let mut report = replayed.report;
     report.tail_bytes_dropped += found.manifest_tail;
     let last_seq = replayed.next_seq.saturating_sub(1);
     if options.common.read_only {
         let state = recovery.into_state(&found, replayed.next_seq, &[]);
-        let parts = Parts { home, space, state, last_seq, next_id: found.next_id, manifest: None, log: None, options };
+        let parts = Parts {
+            plain_env: env.clone(),
+            home,
+            space,
+            state,
+            last_seq,
+            next_id: found.next_id,
+            manifest: None,
+            log: None,
+            options,
+        };
         return Ok((Core::new(parts), report));
     }
     let flushed = recovery.flush_all()?;
@@ -77,8 +101,20 @@ pub fn open(env: &Env, dir: &Path, options: LsmOptions) -> Result<(Arc<Core>, Re
         version: Arc::new(version_of(&found.tables, &flushed)),
     };
     let (manifest, log, next_id) = begin(&mut home, &space, &found, &flushed, replayed, next_id, &options)?;
+    let probe = OpenOptions::READ.with_direct(direct);
+    space.note_mode(&*home.vfs.open(&manifest.path(), probe, Cause::Recovery)?);
     report.orphans_removed = clear(&home, &found, manifest.id())?;
-    let parts = Parts { home, space, state, last_seq, next_id, manifest: Some(manifest), log: Some(log), options };
+    let parts = Parts {
+        plain_env: env.clone(),
+        home,
+        space,
+        state,
+        last_seq,
+        next_id,
+        manifest: Some(manifest),
+        log: Some(log),
+        options,
+    };
     Ok((Core::new(parts), report))
 }
 
@@ -106,7 +142,11 @@ fn survey(home: &Home, space: &Arc<TableSpace>) -> Result<Found> {
     let version = version_of(&tables, &[]);
     if let Some((level, a, b)) = version.overlap() {
         let what = format!("tables {} and {} of level {level} overlap", a.id, b.id);
-        return Err(Error::corruption(home.path(&manifest_name(manifests.iter().max().copied().unwrap_or(0))), 0, what));
+        return Err(Error::corruption(
+            home.path(&manifest_name(manifests.iter().max().copied().unwrap_or(0))),
+            0,
+            what,
+        ));
     }
     Ok(Found { live, tables, next_id, manifests, orphans, manifest_tail, has_unfinished_manifest })
 }
@@ -217,8 +257,7 @@ fn begin(
     if found.has_unfinished_manifest {
         home.vfs.remove(&home.path(NEW_NAME), Cause::Recovery)?;
     }
-    let manifest =
-        Manifest::create(&*home.vfs, &home.dir, space.salt, next_id, live, Cause::Recovery)?;
+    let manifest = Manifest::create(&*home.vfs, &home.dir, space.salt, next_id, live, Cause::Recovery)?;
     let wal_options = WalOptions::for_budget(options.common.memory_budget);
     let log = CommitLog::start(&place(home), replayed, wal_options)?;
     home.commit_identity()?;

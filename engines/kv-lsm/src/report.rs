@@ -49,11 +49,7 @@ pub fn stats(core: &Core) -> Stats {
             negatives: core.space.filter_negatives.get(),
             false_positives: core.space.filter_false_positives.get(),
         },
-        blocks: vec![
-            core.space.data_reads.get("data"),
-            core.space.index_reads.get("index"),
-            filter_reads,
-        ],
+        blocks: vec![core.space.data_reads.get("data"), core.space.index_reads.get("index"), filter_reads],
         memory: memory(core),
         stalls: core.pressure.stalls(),
         files: core.meter.files(&core.space.dir),

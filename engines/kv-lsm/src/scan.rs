@@ -46,7 +46,13 @@ enum Stage {
 
 impl LsmScan {
     /// Over `range` of `state`, as a reader at `seq` sees it.
-    pub fn new(core: &Arc<Core>, state: &State, seq: SeqNo, range: KeyRange<'_>, direction: Direction) -> LsmScan {
+    pub fn new(
+        core: &Arc<Core>,
+        state: &State,
+        seq: SeqNo,
+        range: KeyRange<'_>,
+        direction: Direction,
+    ) -> LsmScan {
         let mut sources: Vec<Source> =
             state.memtables().map(|memtable| Source::memtable(memtable, direction)).collect();
         let mut sets: Vec<_> = state.memtables().map(|memtable| memtable.tombstones()).collect();

@@ -25,7 +25,8 @@ use crate::version::{LAST_LEVEL, Version};
 /// `NoSpace`: nothing happened, the outputs are gone. Any other error leaves the handle to be poisoned.
 pub fn run(core: &Core, task: &CompactionTask<Arc<Table>>) -> Result<()> {
     let start_ns = core.env.clock.now_ns();
-    let mut removed: Vec<(usize, u64)> = task.upper.iter().map(|table| (task.from, table.meta().id)).collect();
+    let mut removed: Vec<(usize, u64)> =
+        task.upper.iter().map(|table| (task.from, table.meta().id)).collect();
     removed.extend(task.lower.iter().map(|table| (task.to, table.meta().id)));
     let (read_bytes, written_bytes) = if task.is_move {
         let added = task.upper.iter().map(|table| (task.to, Arc::clone(table))).collect();
@@ -36,6 +37,7 @@ pub fn run(core: &Core, task: &CompactionTask<Arc<Table>>) -> Result<()> {
         let outputs = merge(core, task)?;
         let sum = |tables: &[Arc<Table>]| tables.iter().map(|table| table.meta().bytes).sum::<u64>();
         let written_bytes = sum(&outputs);
+        core.counters.merged_bytes.add(written_bytes);
         core.counters.tables_created.add(to_u64(outputs.len()));
         core.install(&removed, outputs.into_iter().map(|table| (task.to, table)).collect(), None, None)?;
         // Only now does the manifest no longer name them.
@@ -77,7 +79,8 @@ fn merge(core: &Core, task: &CompactionTask<Arc<Table>>) -> Result<Vec<Arc<Table
     let version = Arc::clone(&core.state().version);
     let inputs = || task.upper.iter().chain(&task.lower);
     let mut skyline = Skyline::new(inputs().map(|table| Arc::clone(table.tombstones())));
-    let all = Fragments::build(inputs().flat_map(|table| table.tombstones().tombstones().collect::<Vec<_>>()));
+    let all =
+        Fragments::build(inputs().flat_map(|table| table.tombstones().tombstones().collect::<Vec<_>>()));
     let mut gc = Gc::new(core.snapshots.list());
     let tombstones = all.pruned(gc.snapshots(), |start, end| version.is_bottom(task.to, start, end));
     let cause = Cause::Compaction { to: u8::try_from(task.to).unwrap_or(u8::MAX) };
@@ -103,7 +106,8 @@ fn merge(core: &Core, task: &CompactionTask<Arc<Table>>) -> Result<Vec<Arc<Table
         merge.next()?;
     }
     output.cut(&tombstones, None)?;
-    core.counters.tombstones_dropped.add(gc.tombstones_dropped);
+    let ranges_dropped = all.count().saturating_sub(tombstones.count());
+    core.counters.tombstones_dropped.add(gc.tombstones_dropped + ranges_dropped);
     output.open_all(|_| ())
 }
 

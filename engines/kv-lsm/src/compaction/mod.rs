@@ -6,6 +6,7 @@
 
 pub mod gc;
 pub mod job;
+pub mod manual;
 pub mod picker;
 
 /// Tables to merge, and where to.

@@ -89,7 +89,8 @@ impl Footer {
         }
         let footer = Footer::fields(&mut reader).ok_or("the footer is cut short")?;
         let sections = [footer.tombstones, footer.index, footer.filter, footer.props];
-        let fits = |s: &Section| s.offset >= footer.data_len && s.offset.saturating_add(s.len) <= offset;
+        let inside = |s: &Section| s.offset >= footer.data_len && s.offset.saturating_add(s.len) <= offset;
+        let fits = |s: &Section| s.len == 0 || inside(s);
         let unit_ok = footer.unit.is_power_of_two() && footer.data_len.is_multiple_of(u64::from(footer.unit));
         if !unit_ok || footer.table_id != table_id || !sections.iter().all(fits) {
             return Err("the footer's fields do not fit the file".to_owned());

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::block_cache::BlockCache;
 use kv_api::{Cause, Error, Result, SeqNo};
 use kv_io::aligned::AlignedBuf;
+use kv_io::cache::BlockCache;
 use kv_io::checksum::{FileSum, mismatch};
 use kv_io::codec::Reader;
 use kv_io::counters::{Access, ReadCounters, ShardedCounter};
 use kv_io::layout::table_name;
-use kv_io::vfs::{DIRECT_ALIGN, Map, OpenOptions, RangeBuf, read_exact_at, read_range};
+use kv_io::vfs::{DIRECT_ALIGN, Map, OpenOptions, read_exact_at, read_range};
 use kv_io::{Vfs, VfsFile};
 
 use crate::entry::{Entry, Tag};
@@ -38,7 +38,7 @@ pub struct TableSpace {
     /// Read through mapped files instead of the cache.
     pub mapped: bool,
     /// Blocks in memory.
-    pub cache: BlockCache<Arc<Block>>,
+    pub cache: BlockCache<Block>,
     /// Requests for data blocks.
     pub data_reads: ReadCounters,
     /// Requests for index blocks; the index is in memory, so none misses.
@@ -49,6 +49,7 @@ pub struct TableSpace {
     pub filter_negatives: ShardedCounter,
     /// Filters that said "maybe" for a table without the key.
     pub filter_false_positives: ShardedCounter,
+    obtained_direct: AtomicBool,
     /// Files whose last user is gone.
     dead: Mutex<Vec<DeadTable>>,
 }
@@ -87,8 +88,19 @@ impl TableSpace {
             filter_reads: ReadCounters::default(),
             filter_negatives: ShardedCounter::default(),
             filter_false_positives: ShardedCounter::default(),
+            obtained_direct: AtomicBool::new(false),
             dead: Mutex::default(),
         }
+    }
+
+    /// True if table files bypass the page cache: asked for, and to be had on this file system.
+    pub fn is_direct(&self) -> bool {
+        self.direct && self.obtained_direct.load(Ordering::Relaxed)
+    }
+
+    /// Notes the mode that `file`, opened with the mode asked for, obtained.
+    pub fn note_mode(&self, file: &dyn VfsFile) {
+        self.obtained_direct.store(file.align() > 1, Ordering::Relaxed);
     }
 
     /// True if files wait to be removed.
@@ -216,6 +228,11 @@ impl Table {
     /// Bytes of memory that its index and range tombstones hold.
     pub fn index_bytes(&self) -> u64 {
         self.index.bytes() + self.tombstones.bytes()
+    }
+
+    /// False if the filter knows that no key with this hash is here.
+    pub fn may_hold(&self, hash: u64) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.may_hold(hash))
     }
 
     /// The table is no longer part of the tree: its file goes when its last user does.
@@ -395,11 +412,15 @@ fn read_footer(file: &dyn VfsFile, sum: &FileSum, meta: &TableMeta, cause: Cause
     Footer::decode(bytes, sum, offset, meta.id).map_err(|what| Error::corruption(file.path(), offset, what))
 }
 
-fn read_section(file: &dyn VfsFile, sum: &FileSum, section: Section, cause: Cause) -> Result<RangeBuf> {
+/// The bytes of a section, checked; empty if the table has none.
+fn read_section(file: &dyn VfsFile, sum: &FileSum, section: Section, cause: Cause) -> Result<Vec<u8>> {
+    if section.len == 0 {
+        return Ok(Vec::new());
+    }
     let bytes = read_range(file, section.offset, to_usize(section.len), cause)?;
     let found = sum.of(section.offset, &[&bytes]);
     if found != section.crc {
         return Err(Error::corruption(file.path(), section.offset, mismatch(found, section.crc)));
     }
-    Ok(bytes)
+    Ok(bytes.to_vec())
 }
