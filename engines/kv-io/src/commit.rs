@@ -352,6 +352,26 @@ impl CommitLog {
         f(self.last_seq())
     }
 
+    /// Gives the next number to a change that is not in the log: `change` must make it durable, and with it a
+    /// `replay_from` above that number. The log then goes on in a fresh segment, so that replay meets no gap.
+    /// Returns the number. `change` runs under the commit lock and must not call back into the log, except for
+    /// [`CommitLog::release`].
+    ///
+    /// # Errors
+    /// What `change` fails with, and `NoSpace` if the log cannot grow: nothing happened. Any other error poisons
+    /// the engine.
+    pub fn advance<A: Apply>(&self, engine: &A, change: impl FnOnce(SeqNo) -> Result<()>) -> Result<SeqNo> {
+        let mut tail = self.locked(engine)?;
+        let next = self.segments.obtain()?;
+        if let Err(error) = change(tail.writer.next_seq()) {
+            self.segments.give_back(next);
+            return Err(error);
+        }
+        tail.in_flight = true;
+        let done = tail.writer.skip_to(next);
+        self.finish(engine, &mut tail, done)
+    }
+
     /// Lets go of the part of the log that only holds operations below `replay_from`. Call it once the meta page
     /// or manifest that holds this `replay_from` is synced.
     ///

@@ -225,6 +225,14 @@ impl Segments {
         }
     }
 
+    /// Takes back what [`Segments::obtain`] gave and nobody used.
+    pub fn give_back(&self, segment: SegmentFile) {
+        let mut set = lock(&self.set);
+        if let Some(unused) = set.spare.replace(segment) {
+            set.garbage.push_back(unused.id);
+        }
+    }
+
     /// Writes the header that makes `segment` the newest one, and syncs it. The segment before it must be synced.
     ///
     /// # Errors

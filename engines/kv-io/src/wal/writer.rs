@@ -86,10 +86,26 @@ impl Writer {
         self.active.prepare(end, options).map_err(refused)
     }
 
+    /// Leaves one number out: the next frame goes to `next` and begins one operation later. What has that number
+    /// is durable elsewhere, so that replay never starts before `next`.
+    ///
+    /// # Errors
+    /// `Io` or `NoSpace` naming the file; the log is then broken.
+    pub fn skip_to(&mut self, next: SegmentFile) -> Result<()> {
+        self.go_on_after(next, 1)?;
+        self.next_seq += 1;
+        self.durable_upto = self.next_seq - 1;
+        Ok(())
+    }
+
     /// Leaves the active segment in good order and makes `next` the active one.
     fn go_on_in(&mut self, next: SegmentFile) -> Result<()> {
+        self.go_on_after(next, 0)
+    }
+
+    fn go_on_after(&mut self, next: SegmentFile, left_out: u64) -> Result<()> {
         self.sync()?;
-        self.segments.activate(&next, self.next_seq)?;
+        self.segments.activate(&next, self.next_seq + left_out)?;
         // Not synced: without the mark a lost `next` would pass for a log that ends here, with it it cannot.
         self.write_mark(Mark::Continued(next.id))?;
         self.active = next;
