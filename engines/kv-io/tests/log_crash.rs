@@ -111,6 +111,9 @@ impl World {
                 log.sync(&Sink)?;
                 (self.disk_upto, self.os_upto) = (seq, seq);
             }
+            if turn % 31 == 30 {
+                self.take_without_log(&log, sim)?;
+            }
             if turn % 19 == 18 {
                 // The data files may be ahead of the log: nothing was flushed there.
                 self.flushed(log.frozen(|last| last));
@@ -119,6 +122,26 @@ impl World {
         }
         log.close(&Sink)?;
         (self.disk_upto, self.os_upto) = (log.last_seq(), log.last_seq());
+        Ok(())
+    }
+
+    /// Something that is not logged takes a number: it is in the data files, and all before it.
+    fn take_without_log(&mut self, log: &CommitLog, sim: &SimVfs) -> Result<()> {
+        let before = log.last_seq();
+        let taken = log.advance(&Sink, |seq| {
+            self.history.truncate(usize::try_from(seq).unwrap() - 1);
+            self.history.push((0, 0));
+            self.flushed(seq);
+            Ok(())
+        });
+        match taken {
+            Err(error) if error.kind() == ErrorKind::NoSpace => {
+                assert_eq!((log.last_seq(), self.data_upto <= before), (before, true), "nothing happened");
+                self.refusals += 1;
+                sim.faults().heal();
+            }
+            taken => assert_eq!(taken?, before + 1),
+        }
         Ok(())
     }
 
