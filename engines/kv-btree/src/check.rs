@@ -12,6 +12,7 @@ use crate::page::split::Bounds;
 use crate::page::{Kind, PageId, inner};
 use crate::pager::{PageRef, Pager, Reader};
 use crate::reclaim::Root;
+use crate::tree::Writer;
 
 /// Every page below `root` was born no later than `root`: else a younger checkpoint has reused one.
 ///
@@ -182,7 +183,7 @@ impl Walk<'_> {
 }
 
 /// The caller holds the commit lock, so that no commit is half done.
-fn walk<'s>(store: &'s Store, durable: &Durable, from_file: bool) -> Walk<'s> {
+fn walk<'s>(store: &'s Store, durable: &Durable, from_file: bool, is_settled: bool) -> Walk<'s> {
     let mut writer = store.writer();
     writer.take_back();
     let root = Root::clone(&store.reclaim.newest());
@@ -203,14 +204,22 @@ fn walk<'s>(store: &'s Store, durable: &Durable, from_file: bool) -> Walk<'s> {
     };
     walk.tree();
     let dead = store.reclaim.dead_pages();
-    let reserved = Meta::reserved_pages(page_bytes) as usize;
     let map = durable.meta.map_first.0..durable.meta.map_first.0 + durable.meta.map_pages;
     walk.shape.pinned_pages = (dead.len() + map.len()) as u64;
     walk.shape.dirty_pages = store.pager.pool.dirty() as u64;
     walk.shape.entries = walk.report.entries;
-    // Space identity: every page is reached, dead, the map's, a meta's or free, and only one of these.
+    if is_settled {
+        space(&mut walk, &writer, dead.into_iter().chain(map.map(PageId)));
+    }
+    walk
+}
+
+/// Space identity: every page is reached, waiting (dead, or the free map's), a meta's or free, and only one of these.
+fn space(walk: &mut Walk<'_>, writer: &Writer, waiting_pages: impl Iterator<Item = PageId>) {
+    let reserved = Meta::reserved_pages(walk.store.pager.page_bytes());
+    let pages = writer.space.pages();
     let mut waiting = vec![false; pages];
-    for id in dead.into_iter().chain(map.map(PageId)).chain((0..reserved as u32).map(PageId)) {
+    for id in waiting_pages.chain((0..reserved).map(PageId)) {
         match waiting.get_mut(id.index()) {
             Some(place) if !*place => *place = true,
             _ => walk.problem(id, "the page waits to be freed twice"),
@@ -230,12 +239,12 @@ fn walk<'s>(store: &'s Store, durable: &Durable, from_file: bool) -> Walk<'s> {
             walk.problem(id, "the page is both used and free, or neither");
         }
     }
-    walk
 }
 
-/// Reads everything and checks every invariant.
-pub fn verify(store: &Store, durable: &Durable) -> VerifyReport {
-    walk(store, durable, true).report
+/// Reads everything and checks every invariant. Unless `is_settled`, a commit failed half way: the numbers that it
+/// took belong to no state and come back by reopening, so only the tree is checked.
+pub fn verify(store: &Store, durable: &Durable, is_settled: bool) -> VerifyReport {
+    walk(store, durable, true, is_settled).report
 }
 
 /// The structure of the newest tree.
@@ -243,7 +252,7 @@ pub fn verify(store: &Store, durable: &Durable) -> VerifyReport {
 /// # Errors
 /// `Io`, `Corruption`: the walk met a page it could not read.
 pub fn shape(store: &Store, durable: &Durable) -> Result<TreeShape> {
-    let walk = walk(store, durable, false);
+    let walk = walk(store, durable, false, false);
     match walk.report.problems.into_iter().next() {
         None => Ok(walk.shape),
         Some(problem) => Err(Error::corruption(problem.path, problem.offset, problem.what)),

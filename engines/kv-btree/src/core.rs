@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use kv_api::{Batch, Cause, Error, ErrorKind, Event, EventListener, Limits, RecoveryReport, Result, SeqNo};
-use kv_io::Clock;
 use kv_io::commit::{Apply, CommitLog, Room};
 use kv_io::counters::ShardedCounter;
 use kv_io::executor::{Executor, Upkeep};
 use kv_io::home::Home;
 use kv_io::meter::Meter;
+use kv_io::{Clock, Env};
 
 use crate::checkpoint::{self, Store};
 use crate::options::BTreeOptions;
@@ -118,6 +118,8 @@ pub struct CheckpointJob {
 pub struct Core {
     /// Its directory.
     pub dir: PathBuf,
+    /// What it was opened with; its files are not those of the meter.
+    pub env: Env,
     /// Held until the engine is closed: with it goes the lock.
     pub home: Mutex<Option<Home>>,
     /// What moved through its files.
@@ -147,11 +149,18 @@ pub struct Core {
 
 impl Core {
     /// The engine over what recovery opened.
-    pub fn new(home: Home, options: BTreeOptions, opened: recovery::Opened, executor: Arc<Executor>) -> Core {
+    pub fn new(
+        env: Env,
+        home: Home,
+        options: BTreeOptions,
+        opened: recovery::Opened,
+        executor: Arc<Executor>,
+    ) -> Core {
         Core {
             dir: home.dir.clone(),
             meter: Arc::clone(&home.meter),
-            clock: Arc::clone(&home.env.clock),
+            clock: Arc::clone(&env.clock),
+            env,
             home: Mutex::new(Some(home)),
             limits: options.limits(),
             options,
@@ -175,6 +184,11 @@ impl Core {
     #[inline]
     pub fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// False once a failure may have left a commit half done in memory.
+    pub fn is_settled(&self) -> bool {
+        self.poisoned.get().is_none()
     }
 
     /// The log, if writes are taken.

@@ -58,7 +58,7 @@ impl BTreeEngine {
         home.list()?;
         let opened = recovery::open(&mut home, &options)?;
         let executor = Executor::new(options.common.background, Arc::clone(&env.clock));
-        let core = Arc::new(Core::new(home, options, opened, Arc::clone(&executor)));
+        let core = Arc::new(Core::new(env, home, options, opened, Arc::clone(&executor)));
         let workers = executor.spawn(&core)?;
         Ok(BTreeEngine { core, workers: Mutex::new(Some(workers)) })
     }
@@ -200,8 +200,8 @@ impl Kv for BTreeEngine {
         self.core.check_open()?;
         let durable = lock(&self.core.store.durable);
         Ok(match &self.core.log {
-            Some(log) => log.frozen(|_| check::verify(&self.core.store, &durable)),
-            None => check::verify(&self.core.store, &durable),
+            Some(log) => log.frozen(|_| check::verify(&self.core.store, &durable, self.core.is_settled())),
+            None => check::verify(&self.core.store, &durable, true),
         })
     }
 
