@@ -1,5 +1,6 @@
 //! The result file: everything needed to read a measurement and to repeat it, as one JSON document.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -76,6 +77,8 @@ impl ResultFile {
                 .collect();
             self.between.push((workload, same_contents(&digests)));
         }
+        self.notes
+            .extend(fairness(&self.cells).filter(|note| !self.notes.contains(note)).collect::<Vec<_>>());
         let invalid = self.cells.iter().any(CellRecord::is_invalid)
             || self.between.iter().any(|(_, check)| check.verdict == Verdict::Fail);
         let failed = self.cells.iter().any(|cell| cell.failure.is_some());
@@ -145,6 +148,32 @@ impl ResultFile {
         write_whole(&dir.join(FILE_NAME), &text)?;
         write_whole(&dir.join(html::FILE_NAME), &html::page(self, &text))
     }
+}
+
+/// What a reader must know before comparing the engines of a run.
+fn fairness(cells: &[CellRecord]) -> impl Iterator<Item = String> {
+    let modes: BTreeSet<_> =
+        cells.iter().filter_map(|cell| cell.info.as_ref()?.io).map(|io| io.to_string()).collect();
+    let number = |cell: &CellRecord, path: &str| cell.spec.pointer(path).and_then(serde_json::Value::as_u64);
+    let beyond = cells.iter().any(|cell| {
+        let live = cell.phases.iter().map(|phase| phase.live_bytes).max();
+        live > number(cell, "/run/memory_budget")
+    });
+    let repeats = cells.iter().any(|cell| number(cell, "/run/repeats") > Some(1));
+    let mut notes = Vec::new();
+    if modes.len() > 1 {
+        notes.push("note: the engines obtained different I/O modes: compare bytes, not times");
+    }
+    if beyond && modes.contains("buffered") {
+        notes.push(
+            "note: data exceeds the budget and I/O is buffered: the system's page cache serves what the engines \
+             do not hold, so times say little about a disk",
+        );
+    }
+    if repeats {
+        notes.push("note: the workload asks for repetitions; each engine ran once");
+    }
+    notes.into_iter().map(str::to_owned)
 }
 
 /// Writes `text` beside `path` and renames it into place.
