@@ -4,7 +4,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::result::ResultFile;
-use crate::metrics::{LatencySummary, PhaseRecord};
+use crate::metrics::{LatencySummary, PhaseRecord, Sample};
 use crate::run::cell::{CellRecord, Measure};
 use crate::run::checks::{Check, Verdict};
 use crate::units::{bytes, count, nanos, or_dash, three};
@@ -13,6 +13,8 @@ use crate::units::{bytes, count, nanos, or_dash, three};
 pub const WIDTH: u16 = 80;
 /// Causes named in the line of where bytes went.
 const CAUSES_MAX: usize = 4;
+/// Signs in the line of throughput over time.
+const PACE_SIGNS: usize = 20;
 
 /// The summary, line by line.
 pub fn lines(result: &ResultFile) -> Vec<String> {
@@ -172,6 +174,9 @@ fn remarks(cell: &CellRecord, measure: &Measure, phase: &PhaseRecord) -> Vec<Str
             .collect();
         parts.push(format!("wrote per user byte {}", causes.join(" + ")));
     }
+    if let Some(pace) = pace(&phase.samples) {
+        parts.push(format!("pace [{pace}]"));
+    }
     parts.push(format!("memory {}", bytes(phase.memory_peak_bytes)));
     if let Some(rss) = phase.rss_anon_peak_bytes {
         parts.push(format!("process {}", bytes(rss)));
@@ -186,6 +191,21 @@ fn remarks(cell: &CellRecord, measure: &Measure, phase: &PhaseRecord) -> Vec<Str
         parts.push(format!("CAPPED: {capped}"));
     }
     wrap(&format!("  {}: {}", cell.engine.label, parts.join("; ")), 4)
+}
+
+/// Throughput over time in one word: each sign is a twentieth of the phase, from `_` (nearly nothing) to `#` (the
+/// fastest). `None` if the phase was too short to have any.
+fn pace(samples: &[Sample]) -> Option<String> {
+    let end = samples.last().filter(|last| samples.len() > PACE_SIGNS && last.ops > 0)?;
+    let at = |share: usize| {
+        let ms = end.ms * share as u64 / PACE_SIGNS as u64;
+        samples.iter().take_while(|sample| sample.ms <= ms).last().map_or(0, |sample| sample.ops)
+    };
+    let done: Vec<u64> = (0..PACE_SIGNS).map(|i| at(i + 1).saturating_sub(at(i))).collect();
+    let most = done.iter().copied().max().filter(|most| *most > 0)?;
+    let signs = b"_.:-=+*#";
+    let sign = |ops: &u64| char::from(signs[(ops * (signs.len() as u64 - 1) / most) as usize]);
+    Some(done.iter().map(sign).collect())
 }
 
 /// The checks in one line if all is well, else every failed one.
@@ -243,6 +263,21 @@ fn wrap(text: &str, indent: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stall_shows_in_the_pace() {
+        let ops = |tick: u64| if tick < 20 { tick * 100 } else { 2000 + (tick - 20) };
+        let sample = |tick: u64| Sample {
+            ms: tick * 100,
+            ops: ops(tick),
+            apparent_bytes: 0,
+            allocated_bytes: 0,
+            debt_bytes: 0,
+        };
+        let samples: Vec<_> = (0..=40).map(sample).collect();
+        assert_eq!(pace(&samples).as_deref(), Some("##########__________"));
+        assert_eq!(pace(&samples[..5]), None);
+    }
 
     #[test]
     fn long_lines_break_at_spaces() {
