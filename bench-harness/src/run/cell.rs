@@ -110,6 +110,8 @@ struct Ran {
     wrong: Vec<String>,
     scanned: Option<Scanned>,
     error: Option<kv_api::Error>,
+    io_at_open: Option<IoStats>,
+    io_at_end: Option<IoStats>,
 }
 
 impl CellContext<'_> {
@@ -165,7 +167,6 @@ impl CellContext<'_> {
             draw: self.draw,
             acks: self.acks,
         };
-        let at_open = db.stats().io.unwrap_or_default();
         let ran = run_phases(&stage, &mut record);
         record.interrupted = self.interrupt.is_set();
         record.op_digest = fold(&ran.digests);
@@ -174,7 +175,7 @@ impl CellContext<'_> {
             .as_ref()
             .map(|scanned| format!("{} entries, digest {:016x}", scanned.found.entries, scanned.found.xor));
         if ran.error.is_none() && !record.interrupted {
-            finish_checks(&stage, &mut record, &ran, at_open, kernel);
+            finish_checks(&stage, &mut record, &ran, kernel);
             record.shape = db.shape().ok();
         }
         let closed = db.close();
@@ -193,9 +194,12 @@ fn run_phases(stage: &Stage<'_, dyn Kv>, record: &mut CellRecord) -> Ran {
     let threads = stage.spec.run.threads.max(1);
     let mut oracles: Vec<_> =
         (0..threads).map(|thread| Oracle::new(&stage.spec.data, thread, threads)).collect();
-    let mut ran = Ran::default();
+    let io_at_open = stage.engine.stats().io;
+    let mut ran = Ran { io_at_open, io_at_end: io_at_open, ..Ran::default() };
     for index in 0..stage.spec.phases.len() {
-        let Outcome { record: phase, digests, wrong, error, scanned } = stage.run(index, &mut oracles);
+        let Outcome { record: phase, digests, wrong, error, scanned, io_after } =
+            stage.run(index, &mut oracles, ran.io_at_end);
+        ran.io_at_end = io_after;
         record.phases.push(phase);
         ran.digests.extend(digests);
         ran.wrong.extend(wrong);
@@ -212,19 +216,18 @@ fn finish_checks(
     stage: &Stage<'_, dyn Kv>,
     record: &mut CellRecord,
     ran: &Ran,
-    at_open: IoStats,
     kernel: Option<proc::ProcIo>,
 ) {
     let total = total(&record.phases);
     let stats = stage.engine.stats();
     // The kernel is read last: what a background thread still moves makes it larger, never smaller.
     let kernel = proc::io().zip(kernel).map(|(now, before)| now.since(before));
-    let phases = sum(&at_open, &total.io.unwrap_or_default());
+    let phases = sum(&ran.io_at_open.unwrap_or_default(), &total.io.unwrap_or_default());
     let mapped = record
         .info
         .as_ref()
         .is_some_and(|info| info.settings.iter().any(|(name, value)| name == "read_mode" && value == "mmap"));
-    record.checks.push(checks::x1_causes_add_up(&phases, stats.io.as_ref()));
+    record.checks.push(checks::x1_causes_add_up(&phases, ran.io_at_end.as_ref()));
     record.checks.extend(checks::x2_x5_meter_against_kernel(stats.io.as_ref(), kernel, mapped));
     record.checks.push(checks::x6_files(&stats.files, &disk::walk(stage.dir)));
     record.checks.push(checks::x7_contents(ran.scanned.as_ref()));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kv_api::{Durability, Kv, Stats};
+use kv_api::{Durability, IoStats, Kv, Stats};
 use workloads::{OpDigest, OpKind, OpStream, Oracle, PhaseKind, Spec};
 
 use super::client::{Client, Progress, Shared, Tally};
@@ -55,6 +55,8 @@ pub struct Outcome {
     pub error: Option<kv_api::Error>,
     /// What a verify phase found by full scan.
     pub scanned: Option<Scanned>,
+    /// What the engine had moved when it ended.
+    pub io_after: Option<IoStats>,
 }
 
 /// Every counter at one moment.
@@ -82,8 +84,9 @@ struct Worked {
 }
 
 impl<E: Kv + ?Sized> Stage<'_, E> {
-    /// Runs phase `index` of the workload on `oracles`, one per client.
-    pub fn run(&self, index: usize, oracles: &mut [Oracle]) -> Outcome {
+    /// Runs phase `index` of the workload on `oracles`, one per client. `io_before` is what the engine had moved
+    /// when the phase before it ended.
+    pub fn run(&self, index: usize, oracles: &mut [Oracle], io_before: Option<IoStats>) -> Outcome {
         let phase = &self.spec.phases[index];
         let mut streams: Vec<_> =
             oracles.iter().map(|oracle| OpStream::new(self.spec, index, oracle)).collect();
@@ -102,7 +105,9 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
         if let Some(acks) = self.acks {
             acks.begin_phase(index);
         }
-        let before = Reading::take(self.engine);
+        // Phases abut: what background threads moved since the last phase ended belongs to this one.
+        let mut before = Reading::take(self.engine);
+        before.stats.io = before.stats.io.and(io_before);
         let (worked, watched) = thread::scope(|scope| {
             let watcher = scope.spawn(|| watch.run());
             let worked = match phase.kind {
@@ -241,7 +246,8 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
         };
         let wrong =
             worked.tallies.iter_mut().flat_map(|tally| std::mem::take(&mut tally.wrong_kept)).collect();
-        Outcome { record, digests: worked.digests, wrong, error: worked.error, scanned: worked.scanned }
+        let (error, scanned) = (worked.error, worked.scanned);
+        Outcome { record, digests: worked.digests, wrong, error, scanned, io_after: after.stats.io }
     }
 }
 
