@@ -21,7 +21,7 @@ use crate::latch::Latch;
 use crate::memtable::{Memtable, NODE_BYTES};
 use crate::num::to_u64;
 use crate::options::{LsmOptions, Sizes};
-use crate::pressure::Pressure;
+use crate::pressure::{Load, Pressure};
 use crate::sstable::reader::{Table, TableSpace};
 use crate::sstable::writer::WriteOptions;
 use crate::state::{Snapshots, State};
@@ -149,6 +149,7 @@ impl Core {
             executor,
         };
         core.resize_cache();
+        core.measure_load();
         Arc::new(core)
     }
 
@@ -257,7 +258,20 @@ impl Core {
             lock(&self.jobs).retired.push(Arc::clone(memtable));
         }
         self.resize_cache();
+        self.measure_load();
         Ok(())
+    }
+
+    /// Tells writers how far upkeep is behind.
+    fn measure_load(&self) {
+        let state = self.state();
+        self.pressure.set_load(Load {
+            debt: self.debt_bytes(),
+            total: state.version.all().map(|(_, table)| table.meta().bytes).sum(),
+            base: self.sizes.base,
+            l0_tables: to_u64(state.version.tables(0).len()),
+            l0_trigger: self.options.l0_trigger,
+        });
     }
 
     /// Begins a new manifest and removes the old one.
@@ -295,16 +309,12 @@ impl Core {
     /// # Errors
     /// Those of [`flush::run`].
     pub fn flush_if_due(&self) -> Result<()> {
-        {
-            let mut jobs = lock(&self.jobs);
-            if jobs.flushing || self.state().immutables.is_empty() {
-                return Ok(());
-            }
-            jobs.flushing = true;
+        if self.state().immutables.is_empty() || !self.try_claim_flush() {
+            return Ok(());
         }
         let done = flush::run(self);
-        lock(&self.jobs).flushing = false;
-        self.executor.announce();
+        self.release_flush();
+        self.reap();
         done
     }
 
@@ -357,45 +367,27 @@ impl Core {
         done
     }
 
-    /// Adds the tables of an ingest under the next number, which no log frame has. `open` opens them with that age.
+    /// Waits until no one else flushes, and keeps others from it until [`Core::release_flush`]; no merge begins
+    /// either.
     ///
     /// # Errors
-    /// `NoSpace`, and what `open` fails with: nothing happened. Anything else poisons the handle.
-    pub fn install_ingest(&self, open: impl FnOnce(SeqNo) -> Result<Vec<Arc<Table>>>) -> Result<()> {
-        let log = self.log()?;
-        let seq = log.advance(self, |seq| {
-            self.seal(seq - 1);
-            self.claim_flush()?;
-            let done = self.flush_and_place(seq, open);
-            lock(&self.jobs).flushing = false;
-            self.executor.announce();
-            done
-        })?;
-        log.release(seq + 1).map_err(|error| self.fail(&error))
-    }
-
-    /// Waits until no one else flushes, and keeps others from it: no merge begins either.
-    fn claim_flush(&self) -> Result<()> {
+    /// `Closed`, `Poisoned`, `NoSpace`.
+    pub fn claim_flush(&self) -> Result<()> {
         let claimed = self.executor.wait_until(self, None, &mut || {
             self.latch.check_writable()?;
-            let mut jobs = lock(&self.jobs);
-            Ok(!std::mem::replace(&mut jobs.flushing, true))
+            Ok(self.try_claim_flush())
         });
         claimed.map(drop)
     }
 
-    fn flush_and_place(&self, seq: SeqNo, open: impl FnOnce(SeqNo) -> Result<Vec<Arc<Table>>>) -> Result<()> {
-        while !self.state().immutables.is_empty() {
-            flush::run(self).map_err(|error| self.fail_unless_refused(error))?;
-        }
-        let tables = open(seq)?;
-        let version = Arc::clone(&self.state().version);
-        let place = |table: Arc<Table>| {
-            let meta = table.meta();
-            (self.level_for(&version, &meta.smallest, meta.end.as_deref()), table)
-        };
-        self.counters.tables_created.add(to_u64(tables.len()));
-        self.install(&[], tables.into_iter().map(place).collect(), Some(seq + 1), None)
+    fn try_claim_flush(&self) -> bool {
+        !std::mem::replace(&mut lock(&self.jobs).flushing, true)
+    }
+
+    /// Lets others flush again.
+    pub fn release_flush(&self) {
+        lock(&self.jobs).flushing = false;
+        self.executor.announce();
     }
 
     /// True if no memtable waits, no job runs and no level is full.
@@ -552,12 +544,8 @@ impl Upkeep for Core {
         if self.latch.check_writable().is_err() {
             return None;
         }
-        {
-            let mut jobs = lock(&self.jobs);
-            if !jobs.flushing && !self.state().immutables.is_empty() {
-                jobs.flushing = true;
-                return Some(Job::Flush);
-            }
+        if !self.state().immutables.is_empty() && self.try_claim_flush() {
+            return Some(Job::Flush);
         }
         let options = self.pick_options();
         if let Some(task) = self.begin_merge(|version, rounds| picker::pick(version, &options, rounds)) {
@@ -567,18 +555,18 @@ impl Upkeep for Core {
     }
 
     fn run(&self, job: Job) -> Result<()> {
-        match job {
+        let done = match job {
             Job::Flush => {
                 let done = flush::run(self);
-                lock(&self.jobs).flushing = false;
+                self.release_flush();
                 done
             }
             Job::Compact(task) => self.merge(&task),
-            Job::Reap => {
-                self.reap();
-                Ok(())
-            }
-        }
+            Job::Reap => Ok(()),
+        };
+        // At once, not as a job of low rank: while merges are always due, memory would only grow.
+        self.reap();
+        done
     }
 
     fn poison(&self, error: &Error) {

@@ -4,10 +4,13 @@
 //! that nothing older lies above the new tables; they get the next number, which no log frame has, and one edit of
 //! the manifest names them and moves `replay_from` past it. Only then does the log go on, in a fresh segment.
 
-use kv_api::{Cause, EntryRef, Error, IngestReport, Result, SortedSource};
+use std::sync::Arc;
+
+use kv_api::{Cause, EntryRef, Error, IngestReport, Result, SeqNo, SortedSource};
 
 use crate::core::Core;
 use crate::entry::{Entry, Kind, Tag};
+use crate::flush;
 use crate::num::to_u64;
 use crate::output::Output;
 use crate::range_tombstone::Fragments;
@@ -45,12 +48,36 @@ pub fn run(
     }
     output.cut(&none, None)?;
     flush()?;
-    core.install_ingest(|seq| {
-        output.open_all(|meta: &mut TableMeta| {
-            (meta.seq_min, meta.seq_max, meta.global_seq) = (seq, seq, seq);
-        })
-    })?;
+    install(core, output)?;
     Ok(report)
+}
+
+/// Adds the tables under the next number.
+fn install(core: &Core, output: Output<'_>) -> Result<()> {
+    let log = core.log()?;
+    let seq = log.advance(core, |seq| {
+        core.seal(seq - 1);
+        core.claim_flush()?;
+        let done = place(core, output, seq);
+        core.release_flush();
+        done
+    })?;
+    log.release(seq + 1).map_err(|error| core.fail(&error))
+}
+
+/// Empties the memtables and lists the tables, each as deep as nothing older lies on the way.
+fn place(core: &Core, output: Output<'_>, seq: SeqNo) -> Result<()> {
+    while !core.state().immutables.is_empty() {
+        flush::run(core).map_err(|error| core.fail_unless_refused(error))?;
+    }
+    let tables = output.open_all(|meta: &mut TableMeta| {
+        (meta.seq_min, meta.seq_max, meta.global_seq) = (seq, seq, seq);
+    })?;
+    let version = Arc::clone(&core.state().version);
+    let level = |meta: &TableMeta| core.level_for(&version, &meta.smallest, meta.end.as_deref());
+    core.counters.tables_created.add(to_u64(tables.len()));
+    let placed = tables.into_iter().map(|table| (level(table.meta()), table)).collect();
+    core.install(&[], placed, Some(seq + 1), None)
 }
 
 fn check_entry(core: &Core, last: Option<&[u8]>, key: &[u8], value: &[u8]) -> Result<()> {

@@ -28,13 +28,14 @@ pub fn run(core: &Core, task: &CompactionTask<Arc<Table>>) -> Result<()> {
     let mut removed: Vec<(usize, u64)> =
         task.upper.iter().map(|table| (task.from, table.meta().id)).collect();
     removed.extend(task.lower.iter().map(|table| (task.to, table.meta().id)));
+    let mut flush_ns = 0;
     let (read_bytes, written_bytes) = if task.is_move {
         let added = task.upper.iter().map(|table| (task.to, Arc::clone(table))).collect();
         core.install(&removed, added, None, None)?;
         core.counters.trivial_moves.add(1);
         (0, 0)
     } else {
-        let outputs = merge(core, task)?;
+        let outputs = merge(core, task, &mut flush_ns)?;
         let sum = |tables: &[Arc<Table>]| tables.iter().map(|table| table.meta().bytes).sum::<u64>();
         let written_bytes = sum(&outputs);
         core.counters.merged_bytes.add(written_bytes);
@@ -46,6 +47,7 @@ pub fn run(core: &Core, task: &CompactionTask<Arc<Table>>) -> Result<()> {
         (sum(&task.upper) + sum(&task.lower), written_bytes)
     };
     let wall_ns = core.env.clock.now_ns().saturating_sub(start_ns);
+    core.pressure.worked(0, wall_ns.saturating_sub(flush_ns));
     let level = |level: usize| u8::try_from(level).unwrap_or(u8::MAX);
     let (from, to) = (level(task.from), level(task.to));
     core.tell(&Event::Compaction { from, to, read_bytes, written_bytes, wall_ns });
@@ -75,7 +77,7 @@ fn sources(core: &Core, task: &CompactionTask<Arc<Table>>) -> LoserTree<Source> 
 }
 
 /// Writes the merged tables.
-fn merge(core: &Core, task: &CompactionTask<Arc<Table>>) -> Result<Vec<Arc<Table>>> {
+fn merge(core: &Core, task: &CompactionTask<Arc<Table>>, flush_ns: &mut u64) -> Result<Vec<Arc<Table>>> {
     let version = Arc::clone(&core.state().version);
     let inputs = || task.upper.iter().chain(&task.lower);
     let mut skyline = Skyline::new(inputs().map(|table| Arc::clone(table.tombstones())));
@@ -90,25 +92,42 @@ fn merge(core: &Core, task: &CompactionTask<Arc<Table>>) -> Result<Vec<Arc<Table
     let mut merge = sources(core, task);
     merge.rewind()?;
     let mut last_key: Vec<u8> = Vec::new();
+    let mut merged = 0_u64;
     while let Some(entry) = merge.entry() {
         let is_bottom = || is_bottom(&version, task.to, entry.key);
         if gc.keep(entry, skyline.seqs_at(entry.key), is_bottom) {
             // All versions of a key stay in one table.
             if cutter.is_cut(output.bytes(), entry.key) && last_key != entry.key {
                 output.cut(&tombstones, Some(entry.key))?;
-                core.latch.check_open()?;
-                core.flush_if_due()?;
             }
             output.add(entry)?;
             last_key.clear();
             last_key.extend_from_slice(entry.key);
         }
         merge.next()?;
+        merged += 1;
+        if merged.is_multiple_of(SLICE) {
+            core.latch.check_open()?;
+            *flush_ns += flush_meanwhile(core)?;
+        }
     }
     output.cut(&tombstones, None)?;
     let ranges_dropped = all.count().saturating_sub(tombstones.count());
     core.counters.tombstones_dropped.add(gc.tombstones_dropped + ranges_dropped);
     output.open_all(|_| ())
+}
+
+/// Entries merged between two looks at what else is due.
+const SLICE: u64 = 1024;
+
+/// Flushes a memtable that waits; returns how long it took.
+fn flush_meanwhile(core: &Core) -> Result<u64> {
+    if core.state().immutables.is_empty() {
+        return Ok(0);
+    }
+    let start_ns = core.env.clock.now_ns();
+    core.flush_if_due()?;
+    Ok(core.env.clock.now_ns().saturating_sub(start_ns))
 }
 
 /// True if no table below `level` may hold `key`.
