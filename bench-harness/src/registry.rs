@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kv_api::{Cause, CommonOptions, Kv, MemoryEngine};
+use kv_btree::{BTreeEngine, BTreeOptions};
 use kv_io::layout::{IDENTITY_FILE, IDENTITY_NEW_FILE, known_files};
 use kv_io::{Identity, RealVfs};
 use kv_lsm::{LsmEngine, LsmOptions};
@@ -69,6 +70,11 @@ impl Registry {
     /// The engines of the laboratory.
     pub fn standard() -> Registry {
         let mut registry = Registry::empty();
+        registry.add_with("btree", "a copy-on-write B+tree", BTreeOptions::NAMES, |common, settings| {
+            let mut options = BTreeOptions { common: common.clone(), ..BTreeOptions::default() };
+            settings.iter().try_for_each(|(name, value)| options.set(name, value))?;
+            Ok(Box::new(move |dir| Ok(Arc::new(BTreeEngine::open(dir, options.clone())?))))
+        });
         registry.add_with("lsm", "a leveled LSM tree", LsmOptions::NAMES, |common, settings| {
             let mut options = LsmOptions { common: common.clone(), ..LsmOptions::default() };
             settings.iter().try_for_each(|(name, value)| options.set(name, value))?;
