@@ -233,7 +233,7 @@ fn filter(c: &mut Criterion) {
 struct NoEngine;
 
 impl Apply for NoEngine {
-    fn admit(&self, _bytes: usize) -> Result<()> {
+    fn admit(&self, _bytes: usize, _ops: usize) -> Result<()> {
         Ok(())
     }
 

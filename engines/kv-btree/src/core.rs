@@ -311,7 +311,7 @@ impl Upkeep for Core {
 }
 
 impl Apply for Core {
-    fn admit(&self, _bytes: usize) -> Result<()> {
+    fn admit(&self, _bytes: usize, _ops: usize) -> Result<()> {
         let Some(wait) = self.must_wait() else { return Ok(()) };
         let start_ns = self.clock.now_ns();
         let outcome = self.executor.wait_until(self, None, &mut || {

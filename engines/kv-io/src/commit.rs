@@ -35,12 +35,13 @@ use queue::{Queue, Role};
 
 /// What an engine does about a batch.
 pub trait Apply: Send + Sync {
-    /// Waits until a batch of `bytes` encoded bytes may be logged: write delay, memtable slot, dirty limit, log
-    /// limit. No lock is held; it waits through [`crate::executor::Executor::wait_until`].
+    /// Waits until a batch of `bytes` encoded bytes and `ops` operations may be logged: write delay, memtable slot,
+    /// dirty limit, log limit. No lock is held; it waits through [`crate::executor::Executor::wait_until`], and for
+    /// nothing less than what [`Apply::prepare`] asks for, or the two would send the caller to and fro.
     ///
     /// # Errors
     /// `NoSpace` while upkeep is blocked, `Closed`, `Poisoned`: the batch is refused.
-    fn admit(&self, bytes: usize) -> Result<()>;
+    fn admit(&self, bytes: usize, ops: usize) -> Result<()>;
 
     /// Makes room for a group of `bytes` encoded bytes and `ops` operations: seals a memtable, checks the dirty
     /// limit. The commit lock is held and the log untouched.
@@ -144,7 +145,7 @@ impl CommitLog {
             let limit = if bytes > BATCH_BYTES_MAX { BATCH_BYTES_MAX } else { BATCH_OPS_MAX };
             return Err(Error::BatchTooLarge { bytes: bytes as u64, limit: limit as u64 });
         }
-        engine.admit(bytes)?;
+        engine.admit(bytes, batch.len())?;
         let seq = match durability {
             Durability::Memory | Durability::Os => self.commit_now(engine, batch, durability)?,
             Durability::Disk => self.commit_in_group(engine, batch)?,
@@ -190,7 +191,7 @@ impl CommitLog {
                 Room::Ready => break tail,
                 Room::Wait => drop(tail),
             }
-            engine.admit(bytes)?;
+            engine.admit(bytes, ops)?;
         };
         let batches: Vec<&Batch> = std::iter::once(own).chain(lead.batches()).collect();
         let mut seqs = Vec::with_capacity(batches.len());
@@ -255,7 +256,7 @@ impl CommitLog {
                 Room::Ready => return Ok(tail),
                 Room::Wait => drop(tail),
             }
-            engine.admit(bytes)?;
+            engine.admit(bytes, ops)?;
         }
     }
 

@@ -18,7 +18,7 @@ use kv_io::wal::{LogPlace, WalOptions};
 struct Sink;
 
 impl Apply for Sink {
-    fn admit(&self, _bytes: usize) -> Result<()> {
+    fn admit(&self, _bytes: usize, _ops: usize) -> Result<()> {
         Ok(())
     }
 

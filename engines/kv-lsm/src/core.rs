@@ -497,8 +497,8 @@ pub fn write_options(options: &LsmOptions) -> WriteOptions {
 }
 
 impl Apply for Core {
-    fn admit(&self, bytes: usize) -> Result<()> {
-        crate::pressure::admit(self, bytes)
+    fn admit(&self, bytes: usize, ops: usize) -> Result<()> {
+        crate::pressure::admit(self, bytes, ops)
     }
 
     fn prepare(&self, bytes: usize, ops: usize) -> Result<Room> {

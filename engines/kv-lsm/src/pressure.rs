@@ -141,13 +141,13 @@ impl Pressure {
     }
 }
 
-/// Waits until a batch of `bytes` may be logged: first the delay, then for room.
+/// Waits until a batch of `bytes` and `ops` operations may be logged: first the delay, then for room.
 ///
 /// # Errors
 /// `NoSpace` while flushes are being abandoned; `Closed`, `Poisoned`.
-pub fn admit(core: &Core, bytes: usize) -> Result<()> {
+pub fn admit(core: &Core, bytes: usize, ops: usize) -> Result<()> {
     delay(core, bytes);
-    if core.has_room(bytes, 1) {
+    if core.has_room(bytes, ops) {
         return Ok(());
     }
     let (name, waited) = if core.state().immutables.len() >= IMMUTABLES_MAX {
@@ -158,7 +158,7 @@ pub fn admit(core: &Core, bytes: usize) -> Result<()> {
     let start_ns = core.env.clock.now_ns();
     let done = core.executor.wait_until(core, None, &mut || {
         core.latch.check_writable()?;
-        Ok(core.has_room(bytes, 1))
+        Ok(core.has_room(bytes, ops))
     });
     let wall_ns = core.env.clock.now_ns().saturating_sub(start_ns);
     waited.add(wall_ns);

@@ -23,7 +23,7 @@ struct Toy {
 }
 
 impl Apply for Toy {
-    fn admit(&self, _bytes: usize) -> Result<()> {
+    fn admit(&self, _bytes: usize, _ops: usize) -> Result<()> {
         self.admitted.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
