@@ -36,3 +36,18 @@ fn every_engine_gives_the_same_answers() -> std::io::Result<()> {
     }
     Ok(())
 }
+
+/// Small settings: a flush or a split happens when the script asks for it.
+fn readable() -> Knobs {
+    Knobs { page_bytes: 1024, memtable_bytes: 8 << 10, table_bytes: 8 << 10, ..Knobs::small() }
+}
+
+#[test]
+fn the_btree_shows_splits_merges_and_large_values() -> std::io::Result<()> {
+    run("btree", Engine::BTree, &readable())
+}
+
+#[test]
+fn the_lsm_shows_flushes_compactions_and_tombstones() -> std::io::Result<()> {
+    run("lsm", Engine::Lsm, &readable())
+}

@@ -18,7 +18,7 @@ use crate::lab::{Engine, Lab};
 use crate::map::{self, Map};
 use crate::rng::Rng;
 use crate::steps::{Entries, Mix, Step, Steps};
-use crate::watch::{Moment, watched};
+use crate::watch::{Moment, lying, watched};
 use crate::{check, driver};
 
 /// The commits of a run: which states a crash may leave.
@@ -81,6 +81,8 @@ pub struct Plan {
     pub every_operation: bool,
     /// Tears tried of each image.
     pub tears: u64,
+    /// The disk only says that it synced: every rule must then break.
+    pub lying_disk: bool,
     /// Of so many images one crashes again at every point of its recovery; 0 for none.
     pub again_one_in: usize,
 }
@@ -105,7 +107,7 @@ struct Run<'p> {
     tally: Tally,
 }
 
-/// Runs the plan and checks every image.
+/// Runs random steps and checks every image.
 ///
 /// # Errors
 /// Those of the engine: none is expected.
@@ -113,6 +115,29 @@ struct Run<'p> {
 /// # Panics
 /// If an image breaks the rule.
 pub fn run(plan: &Plan) -> Result<Tally> {
+    let limits = Lab::simulated(plan.engine, plan.knobs.clone(), plan.seed).open()?.limits();
+    let mix = Mix {
+        keys: 40,
+        key_bytes_max: limits.key_bytes_max.min(100),
+        value_bytes_max: limits.value_bytes_max.min(3000),
+        snapshots: 0,
+        scans: 0,
+        reopens: true,
+        reads: false,
+        levels: true,
+    };
+    let steps: Vec<Step> = Steps::new(plan.seed, mix).take(plan.steps).collect();
+    run_steps(plan, &steps)
+}
+
+/// Runs these steps and checks every image.
+///
+/// # Errors
+/// Those of the engine: none is expected.
+///
+/// # Panics
+/// If an image breaks the rule.
+pub fn run_steps(plan: &Plan, steps: &[Step]) -> Result<Tally> {
     let disk = SimVfs::new(plan.seed);
     let history = History { states: vec![Arc::default()], os: 0, disk: 0 };
     let mut run = Run {
@@ -125,21 +150,10 @@ pub fn run(plan: &Plan) -> Result<Tally> {
     let lab = Lab::over(plan.engine, plan.knobs.clone(), run.watch(&disk));
     let mut db = lab.open()?;
     run.check_images("while creating");
-    let limits = db.limits();
-    let mix = Mix {
-        keys: 40,
-        key_bytes_max: limits.key_bytes_max.min(100),
-        value_bytes_max: limits.value_bytes_max.min(3000),
-        snapshots: 0,
-        scans: 0,
-        reopens: true,
-        reads: false,
-        levels: true,
-    };
-    for (index, step) in Steps::new(plan.seed, mix).take(plan.steps).enumerate() {
-        let context = || format!("step {index}, {}", name_of(&step));
-        db = run.step(&lab, db, &step).unwrap_or_else(|error| panic!("{}: {error}", context()));
-        run.check_images(&context());
+    for (index, step) in steps.iter().enumerate() {
+        let context = format!("step {index}, {}", name_of(step));
+        db = run.step(&lab, db, step).unwrap_or_else(|error| panic!("{context}: {error}"));
+        run.check_images(&context);
     }
     let expected = Arc::clone(run.history().last());
     check::holds(&*db, &expected, "after the last step")?;
@@ -172,7 +186,8 @@ impl Run<'_> {
                 images.lock().expect("no panic while it was held").push(Image { disk, operation, history });
             }
         };
-        Env::simulated(watched(Arc::clone(disk) as Arc<dyn Vfs>, Arc::new(before)), self.plan.seed)
+        let wrap = if self.plan.lying_disk { lying } else { watched };
+        Env::simulated(wrap(Arc::clone(disk) as Arc<dyn Vfs>, Arc::new(before)), self.plan.seed)
     }
 
     /// Does one step. The state it leads to is known before it begins, because a crash in it may leave that one.

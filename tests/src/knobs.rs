@@ -1,6 +1,9 @@
 //! Settings of the engines under test, in one place for both: small, so that few operations reach every part.
 
 use kv_api::{Background, CommonOptions, IoMode};
+use kv_btree::BTreeOptions;
+use kv_lsm::LsmOptions;
+use kv_lsm::sstable::bloom::FilterKind;
 
 use crate::rng::Rng;
 
@@ -10,15 +13,15 @@ pub struct Knobs {
     /// What all engines share.
     pub common: CommonOptions,
     /// B+tree: bytes of a page.
-    pub page_bytes: u32,
+    pub page_bytes: usize,
     /// LSM: bytes of a memtable.
     pub memtable_bytes: u64,
     /// LSM: bytes of a data block.
-    pub block_bytes: u32,
+    pub block_bytes: u64,
     /// LSM: bytes of a table.
     pub table_bytes: u64,
     /// LSM: how much larger a level is than the one above it.
-    pub size_ratio: u32,
+    pub size_ratio: u64,
     /// LSM: bits of filter per key; 0 for none.
     pub filter_bits: u32,
 }
@@ -48,9 +51,9 @@ impl Knobs {
         knobs.common.memory_budget = CommonOptions::MEMORY_BUDGET_MIN;
         Knobs {
             page_bytes: 512,
-            memtable_bytes: 1 << 10,
+            memtable_bytes: 4 << 10,
             block_bytes: 512,
-            table_bytes: 1 << 10,
+            table_bytes: 4 << 10,
             size_ratio: 2,
             ..knobs
         }
@@ -64,10 +67,29 @@ impl Knobs {
         knobs.page_bytes = *rng.pick(&[512, 1024, 4096, 16384]);
         knobs.memtable_bytes = *rng.pick(&[1 << 10, 4 << 10, 32 << 10]);
         knobs.block_bytes = *rng.pick(&[512, 4096]);
-        knobs.table_bytes = *rng.pick(&[1 << 10, 8 << 10, 64 << 10]);
+        knobs.table_bytes = *rng.pick(&[4 << 10, 8 << 10, 64 << 10]);
         knobs.size_ratio = *rng.pick(&[2, 3, 10]);
         knobs.filter_bits = *rng.pick(&[0, 1, 10]);
         knobs
+    }
+
+    /// As options of the B+tree.
+    pub fn btree(&self) -> BTreeOptions {
+        BTreeOptions { common: self.common.clone(), page_size: self.page_bytes, ..BTreeOptions::default() }
+    }
+
+    /// As options of the LSM tree.
+    pub fn lsm(&self) -> LsmOptions {
+        LsmOptions {
+            common: self.common.clone(),
+            memtable: Some(self.memtable_bytes),
+            block_size: self.block_bytes,
+            table_size: Some(self.table_bytes),
+            size_ratio: self.size_ratio,
+            filter: if self.filter_bits == 0 { FilterKind::None } else { FilterKind::Classic },
+            filter_bits: self.filter_bits.max(1),
+            ..LsmOptions::default()
+        }
     }
 
     /// The same with the upkeep on this many threads.

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kv_api::{Background, Kv, MemoryEngine, Result};
+use kv_btree::BTreeEngine;
 use kv_io::{Env, SimVfs};
+use kv_lsm::LsmEngine;
 use tempfile::TempDir;
 
 use crate::checked::Checked;
@@ -15,16 +17,22 @@ use crate::knobs::Knobs;
 pub enum Engine {
     /// `kv_api::MemoryEngine`: no files.
     Memory,
+    /// The B+tree.
+    BTree,
+    /// The LSM tree.
+    Lsm,
 }
 
 impl Engine {
     /// Those whose contents outlive the handle.
-    pub const STORED: [Engine; 0] = [];
+    pub const STORED: [Engine; 2] = [Engine::BTree, Engine::Lsm];
 
     /// Its name, as its identity file says it.
     pub fn name(self) -> &'static str {
         match self {
             Engine::Memory => "memory",
+            Engine::BTree => "btree",
+            Engine::Lsm => "lsm",
         }
     }
 
@@ -37,9 +45,11 @@ impl Engine {
     ///
     /// # Errors
     /// Whatever the engine says.
-    pub fn open(self, _env: &Env, _dir: &Path, knobs: &Knobs) -> Result<Arc<dyn Kv>> {
+    pub fn open(self, env: &Env, dir: &Path, knobs: &Knobs) -> Result<Arc<dyn Kv>> {
         Ok(match self {
             Engine::Memory => Arc::new(MemoryEngine::with_keyspace(knobs.common.keyspace)),
+            Engine::BTree => Arc::new(BTreeEngine::open_with(env.clone(), dir, knobs.btree())?),
+            Engine::Lsm => Arc::new(LsmEngine::open_with(env.clone(), dir, knobs.lsm())?),
         })
     }
 }
@@ -137,7 +147,16 @@ macro_rules! for_every_engine {
 /// Like [`for_every_engine`], for engines whose contents outlive the handle.
 #[macro_export]
 macro_rules! for_every_stored_engine {
-    ($($test:ident),+ $(,)?) => { const _: &[fn(&$crate::Lab) -> kv_api::Result<()>] = &[$($test),+]; };
+    ($($test:ident),+ $(,)?) => {
+        mod btree { $crate::tests_of!($crate::Engine::BTree, $crate::Knobs::small(), $($test),+); }
+        mod lsm { $crate::tests_of!($crate::Engine::Lsm, $crate::Knobs::small(), $($test),+); }
+        mod btree_threads {
+            $crate::tests_of!($crate::Engine::BTree, $crate::Knobs::small().with_threads(2), $($test),+);
+        }
+        mod lsm_threads {
+            $crate::tests_of!($crate::Engine::Lsm, $crate::Knobs::small().with_threads(2), $($test),+);
+        }
+    };
 }
 
 /// One test per function, over one engine.
@@ -168,5 +187,8 @@ macro_rules! each_engine {
 /// Like [`each_engine`], for engines whose contents outlive the handle.
 #[macro_export]
 macro_rules! each_stored_engine {
-    ($($test:ident),+ $(,)?) => { const _: &[fn($crate::Engine) -> kv_api::Result<()>] = &[$($test),+]; };
+    ($($test:ident),+ $(,)?) => {
+        $crate::each_engine!(@ btree, $crate::Engine::BTree, $($test),+);
+        $crate::each_engine!(@ lsm, $crate::Engine::Lsm, $($test),+);
+    };
 }

@@ -5,7 +5,7 @@
 //! batch a=1 b            (b: deleted)            to=c (excluded) or through=c (included): as in
 //! delete a b             delete_range from=a to=c   compact from=a    scan reverse=yes
 //! get a b                snapshot s1   get a at=s1   scan at=s1   release s1
-//! fill 100 value=20      (k0001 .. k0100, values of 20 bytes)   unfill 50
+//! fill 100 value=20      (k0001 .. k0100, values of 20 bytes; step=7: in that order)   unfill 50
 //! ingest a=1 b=2         flush   settle   sync   reopen   reopen how=drop
 //! shape                  (levels and tables, or height and pages)   verify
 //! ```
@@ -86,10 +86,11 @@ impl Scripted {
     fn fill(&self, mut args: ArgumentConsumer<'_>, puts: bool) -> Answer {
         let value = "v".repeat(args.take_key("value").unwrap_or("10").parse()?);
         let first: usize = args.take_key("first").unwrap_or("1").parse()?;
+        let step: usize = args.take_key("step").unwrap_or("1").parse()?;
         let count: usize = args.next_pos().ok_or("how many?")?.parse()?;
         args.reject_next()?;
-        for n in first..first + count {
-            let key = format!("k{n:04}");
+        for n in 0..count {
+            let key = format!("k{:04}", first + n * step % count);
             let mut batch = Batch::new();
             if puts {
                 batch.put(key.as_bytes(), value.as_bytes())

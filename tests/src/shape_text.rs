@@ -2,7 +2,7 @@
 //! when only a byte count does.
 
 use kv_api::Shape;
-use kv_api::shape::{LevelsShape, TreeShape};
+use kv_api::shape::{LevelsShape, TableShape, TreeShape};
 
 use crate::script::show as show_bytes;
 
@@ -39,18 +39,21 @@ fn show_levels(shape: &LevelsShape) -> String {
         text += &format!("{name}: {}\n", count(memtable.entries, "entry", "entries"));
     }
     for level in shape.levels.iter().filter(|level| !level.tables.is_empty()) {
-        let tables: Vec<String> = level.tables.iter().map(show_table).collect();
-        text += &format!(
-            "L{}: {} {}\n",
-            level.level,
-            count(tables.len() as u64, "table", "tables"),
-            tables.join(", ")
-        );
+        let tables = count(level.tables.len() as u64, "table", "tables");
+        text += &format!("L{}: {tables} {}\n", level.level, show_tables(&level.tables));
     }
     if text.is_empty() { "nothing\n".to_owned() } else { text }
 }
 
-fn show_table(table: &kv_api::shape::TableShape) -> String {
+/// Every table, or what many of them span.
+fn show_tables(tables: &[TableShape]) -> String {
+    if let (Some(first), Some(last), 5..) = (tables.first(), tables.last(), tables.len()) {
+        return format!("[{}..{}]", show_bytes(&first.smallest), show_bytes(&last.largest));
+    }
+    tables.iter().map(show_table).collect::<Vec<_>>().join(", ")
+}
+
+fn show_table(table: &TableShape) -> String {
     let mut text = format!("[{}..{}]", show_bytes(&table.smallest), show_bytes(&table.largest));
     if table.tombstones > 0 {
         text += &format!(" {}", count(table.tombstones, "tombstone", "tombstones"));
