@@ -42,10 +42,14 @@ fn kvlab(dir: &Path) -> Command {
     command
 }
 
-/// Numbers that follow from a seed.
+/// Numbers that follow from a seed, others in each test.
 struct Dice(u64);
 
 impl Dice {
+    fn new(test: &str, seed: u64) -> Dice {
+        Dice(test.bytes().fold(seed, |state, byte| mix64(state ^ u64::from(byte))))
+    }
+
     fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix64(self.0) % bound
@@ -132,7 +136,7 @@ fn progress(acks: &Path, phase: u64, threads: u64) -> Option<(u64, u64)> {
 fn wait_for_moment(child: &mut Child, acks: &Path, threads: u64, dice: &mut Dice) -> String {
     let (name, phase, ops) = PHASES[usize::try_from(dice.below(3)).unwrap()];
     let count = dice.below(ops);
-    let patience = Duration::from_micros(dice.below(900_000));
+    let patience = Duration::from_micros(dice.below(500_000));
     let start = Instant::now();
     let mut entered = None;
     loop {
@@ -171,8 +175,9 @@ fn kill_runs(engine: &str, durability: &str) {
         return;
     }
     for seed in seeds() {
-        let mut dice = Dice(seed);
-        let mut case = Case::new(&format!("{engine}_{durability}"), seed);
+        let test = format!("{engine}_{durability}");
+        let mut dice = Dice::new(&test, seed);
+        let mut case = Case::new(&test, seed);
         let threads = 1 + seed % 2;
         let background = ["1", "2", "inline"][usize::try_from(dice.below(3)).unwrap()];
         let text = format!(
@@ -202,7 +207,7 @@ fn kill_runs(engine: &str, durability: &str) {
 fn kill_recoveries(case: &mut Case, db: &str, dice: &mut Dice) {
     let delete = ["delete", db, "no such key", "--memory", "1MiB"];
     for round in 0..3 {
-        let after = Duration::from_micros(dice.below(20_000));
+        let after = Duration::from_micros(dice.below(30_000));
         let mut child = case.start(&delete.map(str::to_owned));
         sleep(after);
         kill_9(&mut child);
@@ -240,8 +245,9 @@ fn kill_loads(engine: &str) {
     }
     let seeds = seeds();
     let first = *seeds.first().expect("there is a seed");
-    let mut dice = Dice(first);
-    let mut case = Case::new(&format!("one_database_{engine}"), first);
+    let test = format!("one_database_{engine}");
+    let mut dice = Dice::new(&test, first);
+    let mut case = Case::new(&test, first);
     let entry = |n: u64| format!("key{:016x}\tvalue {n} {:0100}\n", mix64(n), n);
     let mut lines: Vec<String> = (0..ENTRIES).map(entry).collect();
     let dump = format!("# kvlab-dump 1 text\n{}# end {ENTRIES}\n", lines.concat());
