@@ -292,12 +292,14 @@ impl Core {
         error
     }
 
-    /// Gives the cache what memtables, merges, filters and indexes leave of the budget.
-    fn resize_cache(&self) {
+    /// Gives the cache what memtables, merges, filters and indexes leave of the budget: the active memtable and
+    /// those that wait are reckoned full.
+    pub fn resize_cache(&self) {
         let budget = self.options.common.memory_budget;
-        let memtables = self.sizes.memtable.saturating_mul(to_u64(IMMUTABLES_MAX) + 1);
+        let state = self.state();
+        let memtables = self.sizes.memtable.saturating_mul(to_u64(state.immutables.len()) + 1);
         let resident: u64 =
-            self.state().version.all().map(|(_, table)| table.filter_bytes() + table.index_bytes()).sum();
+            state.version.all().map(|(_, table)| table.filter_bytes() + table.index_bytes()).sum();
         let log = (budget / 16).min(1 << 20);
         let left = budget.saturating_sub(memtables + self.sizes.compaction + resident + log);
         self.space.cache.set_bytes_max(left.max(budget / 16));

@@ -55,6 +55,8 @@ pub fn run(core: &Core) -> Result<()> {
     let newer = state.memtables().nth(state.immutables.len().saturating_sub(1));
     let replay_from = newer.map(|memtable| memtable.first_seq());
     drop(state);
+    // The memtable that follows begins to fill now: the cache makes room.
+    core.resize_cache();
     let start_ns = core.env.clock.now_ns();
     let mut gc = Gc::new(core.snapshots.list());
     let next_id = || core.next_id();

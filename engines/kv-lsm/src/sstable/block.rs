@@ -38,16 +38,25 @@ pub const SHARED_LEN_MAX: usize = 48 << 10;
 /// Bytes of a block that live elsewhere: in a buffer of their own, or in a larger one, or in a mapped file.
 #[derive(Debug, Clone)]
 pub enum BlockBytes {
-    /// In memory of ours.
+    /// Its own, without padding: what the cache holds. Aligned memory would cost an allocator twice the bytes.
+    Own(Box<[u8]>),
+    /// A piece of a larger read.
     Buffer(Arc<AlignedBuf>, Range<usize>),
     /// In a mapped table.
     Mapped(Arc<dyn Map>, Range<usize>),
+}
+
+/// How many bytes of a block are in use, as its header tells; all of `bytes` if that cannot be.
+pub fn used_len(bytes: &[u8]) -> usize {
+    let mut header = Reader::new(bytes.get(CRC_LEN..).unwrap_or_default());
+    header.u32().map(wide).filter(|used| *used <= bytes.len()).unwrap_or(bytes.len())
 }
 
 impl BlockBytes {
     #[inline]
     fn get(&self) -> &[u8] {
         match self {
+            BlockBytes::Own(bytes) => bytes,
             BlockBytes::Buffer(buffer, range) => buffer.get(range.clone()).unwrap_or_default(),
             BlockBytes::Mapped(map, range) => map.bytes().get(range.clone()).unwrap_or_default(),
         }

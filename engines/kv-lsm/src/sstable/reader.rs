@@ -19,7 +19,7 @@ use kv_io::{Vfs, VfsFile};
 use crate::entry::{Entry, Tag};
 use crate::num::{to_u64, to_usize};
 use crate::range_tombstone::Fragments;
-use crate::sstable::block::{Block, BlockBytes};
+use crate::sstable::block::{Block, BlockBytes, used_len};
 use crate::sstable::bloom::Filter;
 use crate::sstable::footer::{FOOTER_LEN, Footer, Section};
 use crate::sstable::index::Index;
@@ -323,7 +323,8 @@ impl Table {
             Some(map) => BlockBytes::Mapped(Arc::clone(map), to_usize(place.start)..to_usize(place.end)),
             None => {
                 let (buffer, lead) = self.read_wide(place.start, len, cause)?;
-                BlockBytes::Buffer(Arc::new(buffer), lead..lead + len)
+                let block = buffer.get(lead..lead + len).unwrap_or_default();
+                BlockBytes::Own(block.get(..used_len(block)).unwrap_or_default().into())
             }
         };
         Block::check(bytes, &self.sum, place.start).map_err(|what| self.damaged(place.start, what))
