@@ -57,7 +57,8 @@ pub fn ingest(core: &Core, sorted: &mut dyn SortedSource) -> Result<IngestReport
 /// The entries are in the tree; they must be durable before anyone learns of it.
 fn publish_durably(core: &Core, durable: &mut checkpoint::Durable, last_seq: SeqNo) -> Result<()> {
     let frozen = checkpoint::freeze(&core.store, durable, last_seq);
-    let done = frozen.and_then(|frozen| checkpoint::write(&core.store, durable, frozen, Cause::Ingest));
+    let done =
+        frozen.and_then(|frozen| checkpoint::write(&core.store, durable, frozen, Cause::Ingest, &mut || ()));
     match done {
         Ok(_) => Ok(()),
         Err(error) => {

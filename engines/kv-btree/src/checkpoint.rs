@@ -114,12 +114,20 @@ pub fn freeze(store: &Store, durable: &Durable, last_seq: SeqNo) -> Result<Froze
 /// # Errors
 /// `NoSpace` before anything was named: the old state stays durable and the job may be tried again. `Io`: the
 /// outcome is unknown.
-pub fn write(store: &Store, durable: &mut Durable, frozen: Frozen, cause: Cause) -> Result<Checkpointed> {
+///
+/// Calls `written` once the dirty pages are in the file, if not yet on disk: from then on there is room in memory.
+pub fn write(
+    store: &Store,
+    durable: &mut Durable,
+    frozen: Frozen,
+    cause: Cause,
+    written: &mut dyn FnMut(),
+) -> Result<Checkpointed> {
     let Frozen { pin, held, pinned, live, meta } = frozen;
     let map = (meta.map_first, meta.map_pages);
-    let written = write_pages(store, &live, &pinned, &meta, cause);
+    let outcome = write_pages(store, &live, &pinned, &meta, cause, written);
     drop(held);
-    let pages = match written {
+    let pages = match outcome {
         Ok(pages) => pages,
         Err(error) => {
             free_map_pages(store, map);
@@ -143,13 +151,21 @@ fn free_map_pages(store: &Store, (first, pages): (PageId, u32)) {
 }
 
 /// Writes the pages and the map, and syncs them.
-fn write_pages(store: &Store, live: &Bits, pinned: &[PageId], meta: &Meta, cause: Cause) -> Result<u64> {
+fn write_pages(
+    store: &Store,
+    live: &Bits,
+    pinned: &[PageId],
+    meta: &Meta,
+    cause: Cause,
+    done: &mut dyn FnMut(),
+) -> Result<u64> {
     let pager = &store.pager;
     pager.reserve(meta.file_pages as usize)?;
     // A number that is live in this state cannot have been given to a younger page: the pin holds it.
-    let mut ids: Vec<PageId> = pager.pool.dirty_ids();
+    let mut ids: Vec<PageId> = pager.pool.dirty_ids(false);
     ids.retain(|id| live.get(id.index()) || pinned.contains(id));
     let written = pager.write_dirty(&ids, cause)?;
+    done();
     let words_per_page = free_map::words_per_page(pager.page_bytes());
     let map: Vec<_> = live
         .words()

@@ -103,6 +103,8 @@ impl Pressure {
 #[derive(Debug, Default)]
 struct Schedule {
     running: bool,
+    /// True until the pages of the running checkpoint are in the file.
+    is_writing: bool,
     asked: u64,
     done: u64,
     checkpoints: u64,
@@ -236,8 +238,11 @@ impl Core {
     /// Why a commit must wait now.
     fn must_wait(&self) -> Option<Wait> {
         let wait = self.pressure().stalls()?;
-        let is_due = lock(&self.schedule).running || self.executor.blocked().is_some();
-        is_due.then_some(wait)
+        let schedule = lock(&self.schedule);
+        // While a checkpoint writes it makes room; while it syncs, a commit that needs room writes pages itself.
+        let is_due = if wait == Wait::DirtyLimit { schedule.is_writing } else { schedule.running };
+        drop(schedule);
+        (is_due || self.executor.blocked().is_some()).then_some(wait)
     }
 
     /// Asks for a checkpoint and waits until one that began later is done.
@@ -263,7 +268,11 @@ impl Core {
         let start_ns = self.clock.now_ns();
         let mut durable = lock(&self.store.durable);
         let frozen = log.frozen(|last_seq| checkpoint::freeze(&self.store, &durable, last_seq))?;
-        let done = checkpoint::write(&self.store, &mut durable, frozen, Cause::Checkpoint)?;
+        let mut written = || {
+            lock(&self.schedule).is_writing = false;
+            self.executor.announce();
+        };
+        let done = checkpoint::write(&self.store, &mut durable, frozen, Cause::Checkpoint, &mut written)?;
         drop(durable);
         log.release(done.replay_from)?;
         let wall_ns = self.clock.now_ns().saturating_sub(start_ns);
@@ -286,6 +295,7 @@ impl Upkeep for Core {
             return None;
         }
         schedule.running = true;
+        schedule.is_writing = true;
         Some(CheckpointJob { asked: schedule.asked })
     }
 
@@ -293,6 +303,7 @@ impl Upkeep for Core {
         let outcome = self.run_checkpoint();
         let mut schedule = lock(&self.schedule);
         schedule.running = false;
+        schedule.is_writing = false;
         if outcome.is_ok() {
             schedule.done = schedule.done.max(job.asked);
             schedule.checkpoints += 1;

@@ -60,7 +60,7 @@ pub fn open(home: &mut Home, options: &BTreeOptions) -> Result<Opened> {
     if report.ops_replayed > 0 {
         let mut durable = crate::pager::lock(&store.durable);
         let frozen = checkpoint::freeze(&store, &durable, last_seq)?;
-        checkpoint::write(&store, &mut durable, frozen, Cause::Recovery)?;
+        checkpoint::write(&store, &mut durable, frozen, Cause::Recovery, &mut || ())?;
     }
     store.writer().room_cause = Cause::Page;
     let log = CommitLog::start(&place, replayed, WalOptions::for_budget(options.common.memory_budget))?;
@@ -144,7 +144,7 @@ fn create(home: &Home, options: &BTreeOptions) -> Result<Store> {
     }
     let mut durable = crate::pager::lock(&store.durable);
     let frozen = checkpoint::freeze(&store, &durable, 0)?;
-    checkpoint::write(&store, &mut durable, frozen, Cause::Recovery)?;
+    checkpoint::write(&store, &mut durable, frozen, Cause::Recovery, &mut || ())?;
     drop(durable);
     Ok(store)
 }

@@ -30,6 +30,7 @@ pub mod split;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use kv_io::checksum::{FileSum, mismatch};
 
@@ -114,32 +115,56 @@ impl Kind {
 /// Why bytes are not a page: the end of the sentence in [`kv_api::Error::Corruption`].
 pub type Damage = Cow<'static, str>;
 
-/// One page in memory. Pages that readers can reach are behind an `Arc` and never change.
+/// One page in memory. A clone shares its bytes, and whoever changes a page that is shared changes a copy: so
+/// pages that readers can reach never change. One allocation holds bytes and reference count, so that a lookup
+/// touches no other memory than the page itself.
 #[derive(Clone)]
 pub struct Page {
-    bytes: Box<[u8]>,
+    bytes: Arc<[u8]>,
 }
 
 impl Page {
     /// An empty page of `page_bytes`.
     pub fn blank(page_bytes: usize, id: PageId, birth: u64, kind: Kind, level: u8) -> Page {
-        let mut page = Page { bytes: vec![0; page_bytes].into_boxed_slice() };
+        let mut page = Page { bytes: std::iter::repeat_n(0, page_bytes).collect() };
         page.name(id, birth);
-        put(&mut page.bytes, KIND, [kind.code()]);
-        put(&mut page.bytes, LEVEL, [level]);
+        let bytes = page.bytes_mut();
+        put(bytes, KIND, [kind.code()]);
+        put(bytes, LEVEL, [level]);
         page
     }
 
     /// A copy of this page under another number, of another generation.
     pub fn copy_as(&self, id: PageId, birth: u64) -> Page {
-        let mut page = self.clone();
+        let mut page = Page { bytes: Arc::from(&*self.bytes) };
         page.name(id, birth);
         page
     }
 
+    /// The same, into the memory of a page that nobody else holds; it is given back if somebody does.
+    pub fn copy_into(&self, mut spare: Page, id: PageId, birth: u64) -> Page {
+        match Arc::get_mut(&mut spare.bytes) {
+            Some(bytes) if bytes.len() == self.bytes.len() => bytes.copy_from_slice(&self.bytes),
+            _ => return self.copy_as(id, birth),
+        }
+        spare.name(id, birth);
+        spare
+    }
+
+    /// True if both are the same memory.
+    pub fn is_same(&self, other: &Page) -> bool {
+        Arc::ptr_eq(&self.bytes, &other.bytes)
+    }
+
+    /// True if nobody else holds this memory.
+    pub fn is_unshared(&mut self) -> bool {
+        Arc::get_mut(&mut self.bytes).is_some()
+    }
+
     fn name(&mut self, id: PageId, birth: u64) {
-        put(&mut self.bytes, PAGE, id.0.to_le_bytes());
-        put(&mut self.bytes, BIRTH, birth.to_le_bytes());
+        let bytes = self.bytes_mut();
+        put(bytes, PAGE, id.0.to_le_bytes());
+        put(bytes, BIRTH, birth.to_le_bytes());
     }
 
     /// The page that `bytes` hold, if they are undamaged and belong at `id`. O(entries): every offset and
@@ -179,9 +204,9 @@ impl Page {
         &self.bytes
     }
 
-    /// All bytes, to change.
+    /// All bytes, to change: first copied, if others share them.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
+        Arc::make_mut(&mut self.bytes)
     }
 
     /// Its own number.
@@ -216,17 +241,17 @@ impl Page {
 
     /// Sets [`Page::right_child`].
     pub fn set_right_child(&mut self, child: PageId) {
-        put(&mut self.bytes, RIGHT_CHILD, child.0.to_le_bytes());
+        put(self.bytes_mut(), RIGHT_CHILD, child.0.to_le_bytes());
     }
 
     /// Takes kind and level from `other`.
     pub fn copy_kind_of(&mut self, other: &Page) {
-        put(&mut self.bytes, KIND, [u8_at(&other.bytes, KIND), other.level()]);
+        put(self.bytes_mut(), KIND, [u8_at(&other.bytes, KIND), other.level()]);
     }
 
     /// Sets the count; only for kinds without slots.
     pub fn set_count(&mut self, count: usize) {
-        put(&mut self.bytes, COUNT, fit_u16(count).to_le_bytes());
+        put(self.bytes_mut(), COUNT, fit_u16(count).to_le_bytes());
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::page::{Page, PageId};
 
@@ -41,55 +41,59 @@ pub type PageMap<V> = HashMap<u32, V, BuildHasherDefault<PageHasher>>;
 
 #[derive(Debug)]
 struct Frame {
-    page: Arc<Page>,
+    page: Page,
+    /// Its place in the ring.
+    at: u32,
     dirty: bool,
+    is_leaf: bool,
     uses: AtomicU8,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
-    index: PageMap<u32>,
-    frames: Vec<Frame>,
+    frames: PageMap<Frame>,
+    /// The numbers of all frames, in the order that the hand goes round.
+    ring: Vec<u32>,
     hand: usize,
 }
 
 impl Shard {
     fn frame(&self, id: PageId) -> Option<&Frame> {
-        self.frames.get(*self.index.get(&id.0)? as usize)
+        self.frames.get(&id.0)
     }
 
     fn frame_mut(&mut self, id: PageId) -> Option<&mut Frame> {
-        let slot = *self.index.get(&id.0)? as usize;
-        self.frames.get_mut(slot)
+        self.frames.get_mut(&id.0)
     }
 
-    fn push(&mut self, page: Arc<Page>, dirty: bool) {
-        self.index.insert(page.id().0, self.frames.len() as u32);
-        self.frames.push(Frame { page, dirty, uses: AtomicU8::new(1) });
+    fn push(&mut self, page: Page, dirty: bool) {
+        let (id, at, is_leaf) = (page.id().0, self.ring.len() as u32, page.level() == 0);
+        self.ring.push(id);
+        self.frames.insert(id, Frame { page, at, dirty, is_leaf, uses: AtomicU8::new(1) });
     }
 
     fn remove(&mut self, id: PageId) -> Option<Frame> {
-        let slot = self.index.remove(&id.0)? as usize;
-        let frame = self.frames.swap_remove(slot);
-        if let Some(moved) = self.frames.get(slot) {
-            self.index.insert(moved.page.id().0, slot as u32);
+        let frame = self.frames.remove(&id.0)?;
+        self.ring.swap_remove(frame.at as usize);
+        if let Some(moved) = self.ring.get(frame.at as usize)
+            && let Some(moved) = self.frames.get_mut(moved)
+        {
+            moved.at = frame.at;
         }
         Some(frame)
     }
 
     /// Evicts one clean frame that was not used since the hand last passed.
     fn evict(&mut self) -> bool {
-        for _ in 0..(usize::from(INNER_USES) + 1) * self.frames.len() {
-            self.hand = if self.hand + 1 < self.frames.len() { self.hand + 1 } else { 0 };
-            let Some(frame) = self.frames.get_mut(self.hand) else { return false };
+        for _ in 0..(usize::from(INNER_USES) + 1) * self.ring.len() {
+            self.hand = if self.hand + 1 < self.ring.len() { self.hand + 1 } else { 0 };
+            let Some(id) = self.ring.get(self.hand).copied() else { return false };
+            let Some(frame) = self.frames.get_mut(&id) else { return false };
             if frame.dirty {
                 continue;
             }
             match frame.uses.get_mut() {
-                0 => {
-                    let id = frame.page.id();
-                    return self.remove(id).is_some();
-                }
+                0 => return self.remove(PageId(id)).is_some(),
                 uses => *uses -= 1,
             }
         }
@@ -136,21 +140,21 @@ impl BufferPool {
     }
 
     /// The page, if it is in memory. About 20 ns.
-    pub fn get(&self, id: PageId) -> Option<Arc<Page>> {
+    pub fn get(&self, id: PageId) -> Option<Page> {
         let shard = self.read(id);
         let frame = shard.frame(id)?;
-        let uses = if frame.page.level() == 0 { 1 } else { INNER_USES };
+        let uses = if frame.is_leaf { 1 } else { INNER_USES };
         if frame.uses.load(Ordering::Relaxed) != uses {
             frame.uses.store(uses, Ordering::Relaxed);
         }
-        Some(Arc::clone(&frame.page))
+        Some(frame.page.clone())
     }
 
     /// Adds a page that was read from the file; one that is there already stays.
-    pub fn add_clean(&self, page: &Arc<Page>) {
+    pub fn add_clean(&self, page: &Page) {
         let mut shard = self.write(page.id());
         if shard.frame(page.id()).is_none() {
-            shard.push(Arc::clone(page), false);
+            shard.push(page.clone(), false);
             drop(shard);
             self.resident.fetch_add(1, Ordering::Relaxed);
             self.make_room();
@@ -158,7 +162,7 @@ impl BufferPool {
     }
 
     /// Adds or replaces a page that the file does not have.
-    pub fn add_dirty(&self, page: Arc<Page>) {
+    pub fn add_dirty(&self, page: Page) {
         let mut shard = self.write(page.id());
         match shard.frame_mut(page.id()) {
             Some(frame) => {
@@ -177,7 +181,7 @@ impl BufferPool {
     }
 
     /// Takes a page out, dirty or not.
-    pub fn remove(&self, id: PageId) -> Option<Arc<Page>> {
+    pub fn remove(&self, id: PageId) -> Option<Page> {
         let frame = self.write(id).remove(id)?;
         self.resident.fetch_sub(1, Ordering::Relaxed);
         if frame.dirty {
@@ -187,25 +191,31 @@ impl BufferPool {
     }
 
     /// The page, if it is in memory and dirty; it does not count as a use.
-    pub fn get_dirty(&self, id: PageId) -> Option<Arc<Page>> {
-        self.read(id).frame(id).filter(|frame| frame.dirty).map(|frame| Arc::clone(&frame.page))
+    pub fn get_dirty(&self, id: PageId) -> Option<Page> {
+        self.read(id).frame(id).filter(|frame| frame.dirty).map(|frame| frame.page.clone())
     }
 
     /// The file now has `page`, if that is still what the frame holds.
-    pub fn mark_clean(&self, page: &Arc<Page>) {
+    pub fn mark_clean(&self, page: &Page) {
         let mut shard = self.write(page.id());
-        let frame = shard.frame_mut(page.id()).filter(|frame| Arc::ptr_eq(&frame.page, page));
+        let frame = shard.frame_mut(page.id()).filter(|frame| frame.page.is_same(page));
         if frame.is_some_and(|frame| std::mem::replace(&mut frame.dirty, false)) {
             self.dirty.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// The numbers of all dirty pages, ascending.
-    pub fn dirty_ids(&self) -> Vec<PageId> {
+    /// The numbers of all dirty pages, ascending; without inner pages if `leaves_only`.
+    pub fn dirty_ids(&self, leaves_only: bool) -> Vec<PageId> {
         let mut ids = Vec::with_capacity(self.dirty());
         for shard in &self.shards {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            ids.extend(shard.frames.iter().filter(|frame| frame.dirty).map(|frame| frame.page.id()));
+            ids.extend(
+                shard
+                    .frames
+                    .iter()
+                    .filter(|(_, frame)| frame.dirty && (frame.is_leaf || !leaves_only))
+                    .map(|(id, _)| PageId(*id)),
+            );
         }
         ids.sort_unstable();
         ids
@@ -257,8 +267,8 @@ mod tests {
     use super::*;
     use crate::page::Kind;
 
-    fn page(id: u32) -> Arc<Page> {
-        Arc::new(Page::blank(512, PageId(id), 1, Kind::Leaf, 0))
+    fn page(id: u32) -> Page {
+        Page::blank(512, PageId(id), 1, Kind::Leaf, 0)
     }
 
     #[test]
@@ -268,7 +278,7 @@ mod tests {
         (30..1000).for_each(|id| pool.add_clean(&page(id)));
         assert_eq!((pool.resident(), pool.dirty()), (100, 30));
         assert!((0..30).all(|id| pool.get(PageId(id)).is_some()));
-        assert_eq!(pool.dirty_ids().len(), 30);
+        assert_eq!(pool.dirty_ids(true).len(), 30);
         for id in 0..30 {
             let page = pool.get_dirty(PageId(id)).unwrap();
             pool.mark_clean(&page);
@@ -293,7 +303,7 @@ mod tests {
     fn a_replaced_page_is_not_marked_clean_by_the_write_of_the_old_one() {
         let pool = BufferPool::new(8);
         let old = page(1);
-        pool.add_dirty(Arc::clone(&old));
+        pool.add_dirty(old.clone());
         pool.add_dirty(page(1));
         pool.mark_clean(&old);
         assert_eq!(pool.dirty(), 1);

@@ -24,7 +24,7 @@ use crate::page::{Kind, Page, PageId};
 use buffer_pool::BufferPool;
 
 /// A page that readers may hold; it never changes.
-pub type PageRef = Arc<Page>;
+pub type PageRef = Page;
 
 /// Bytes that a gathered write takes at most.
 const WRITE_BYTES_MAX: usize = 1 << 20;
@@ -200,7 +200,7 @@ impl Pager {
         let offset = id.offset(self.page_bytes);
         read_exact_at(&*self.file, offset, buffer, cause)?;
         let page = Page::from_disk(buffer, id, &self.sum);
-        page.map(Arc::new).map_err(|what| Error::corruption(self.file.path(), offset, what))
+        page.map_err(|what| Error::corruption(self.file.path(), offset, what))
     }
 
     /// Page `id` as the file has it, past memory: for checks and the free map.
@@ -358,7 +358,7 @@ impl Pager {
         };
         let mut buffer = AlignedBuf::zeroed(len);
         let mut rest = &mut buffer[..];
-        for extent in index.iter().flat_map(|page| extents(page)) {
+        for extent in index.iter().flat_map(extents) {
             let Some((piece, after)) = rest.split_at_mut_checked(extent.pages as usize * self.page_bytes)
             else {
                 return Err(self.value_damage(value, "its pieces are longer than it is"));

@@ -4,7 +4,7 @@
 
 use kv_api::Result;
 
-use super::{Step, Writer};
+use super::Writer;
 use crate::page::leaf::{self, Value};
 use crate::page::slotted::{self, Slots};
 use crate::page::split::{Bounds, is_underfull};
@@ -18,7 +18,7 @@ impl Writer {
     pub fn delete(&mut self, key: &[u8]) -> Result<()> {
         self.descend(key)?;
         let depth = self.path.len() - 1;
-        let leaf = self.page(self.step(depth).id, 0)?;
+        let leaf = self.page(self.step(depth).0, 0)?;
         let slots = Slots::new(&leaf);
         let (index, found) = slots.search(key);
         if !found {
@@ -29,7 +29,7 @@ impl Writer {
         }
         drop(leaf);
         self.own_path()?;
-        let id = self.step(depth).id;
+        let id = self.step(depth).0;
         slotted::remove(self.private_mut(id, 0)?, index, index + 1);
         self.rebalance()?;
         self.make_room()
@@ -61,7 +61,7 @@ impl Writer {
 
     fn path_is_underfull(&self) -> Result<bool> {
         for depth in 1..self.path.len() {
-            if is_underfull(&*self.page(self.step(depth).id, self.level_at(depth))?) {
+            if is_underfull(&self.page(self.step(depth).0, self.level_at(depth))?) {
                 return Ok(true);
             }
         }
@@ -149,7 +149,7 @@ impl Writer {
     /// Joins or drops the pages of the path that are too empty, from the leaf up. The path belongs to the commit.
     fn rebalance(&mut self) -> Result<()> {
         for depth in (1..self.path.len()).rev() {
-            let Step { id, .. } = self.step(depth);
+            let (id, _) = self.step(depth);
             let page = self.page(id, self.level_at(depth))?;
             let is_empty = page.count() == 0 && (page.level() == 0 || page.right_child() == PageId::NONE);
             if is_empty {
@@ -174,13 +174,13 @@ impl Writer {
     fn drop_child(&mut self, depth: usize, child: PageId) -> Result<()> {
         let generation = self.root.generation;
         self.kill(child, generation);
-        let parent = self.step(depth);
+        let (parent, place) = self.step(depth);
         let level = self.level_at(depth);
-        let page = self.private_mut(parent.id, level)?;
+        let page = self.private_mut(parent, level)?;
         if page.count() == 0 {
             page.set_right_child(PageId::NONE);
         } else {
-            inner::remove(page, parent.child);
+            inner::remove(page, place);
         }
         Ok(())
     }
@@ -188,9 +188,8 @@ impl Writer {
     /// Joins the page at `depth` of the path with a neighbour under the same parent, if both fit.
     fn join(&mut self, depth: usize) -> Result<()> {
         let level = self.level_at(depth);
-        let parent_step = self.step(depth - 1);
-        let parent = self.page(parent_step.id, level + 1)?;
-        let child = parent_step.child;
+        let (parent_id, child) = self.step(depth - 1);
+        let parent = self.page(parent_id, level + 1)?;
         // The left of the two that may become one: first with the right neighbour, then with the left one.
         for left in [Some(child), child.checked_sub(1)].into_iter().flatten() {
             let Some(separator) = inner::separator(&parent, left) else { continue };
@@ -211,7 +210,7 @@ impl Writer {
             self.kill(right_id, right_page.birth());
             let merged = self.add_private(merged);
             drop(parent);
-            let page = self.private_mut(parent_step.id, level + 1)?;
+            let page = self.private_mut(parent_id, level + 1)?;
             // The left child and the separator go; the right child's place is taken by the two in one.
             inner::set_child(page, left + 1, merged);
             inner::remove(page, left);

@@ -3,7 +3,7 @@
 
 use kv_api::Result;
 
-use super::{Step, Writer};
+use super::Writer;
 use crate::page::leaf::{self, Apart, Value};
 use crate::page::overflow::{Extent, extents_max, set_extents};
 use crate::page::split::Split;
@@ -31,7 +31,7 @@ impl Writer {
         self.descend(key)?;
         self.own_path()?;
         let depth = self.path.len() - 1;
-        let Step { id, .. } = self.step(depth);
+        let (id, _) = self.step(depth);
         let put = leaf::put(self.private_mut(id, 0)?, key, value);
         if let Some(replaced) = put.replaced {
             self.kill_value(replaced)?;
@@ -59,16 +59,16 @@ impl Writer {
                 return self.add_root(left_id, &separator, right_id);
             };
             depth = above;
-            let parent = self.step(depth);
+            let (parent, child) = self.step(depth);
             let level = self.level_at(depth);
-            let page = self.private_mut(parent.id, level)?;
-            inner::set_child(page, parent.child, right_id);
-            if inner::insert(page, parent.child, &separator, left_id) {
+            let page = self.private_mut(parent, level)?;
+            inner::set_child(page, child, right_id);
+            if inner::insert(page, child, &separator, left_id) {
                 return Ok(());
             }
             let bounds = self.bounds(depth)?;
-            let page = self.page(parent.id, level)?;
-            split = inner::split(&page, parent.child, &separator, left_id, &bounds);
+            let page = self.page(parent, level)?;
+            split = inner::split(&page, child, &separator, left_id, &bounds);
         }
     }
 

@@ -60,11 +60,16 @@ pub fn with_apart(pager: &Pager, apart: Apart, reader: Reader, found: &mut dyn F
     Ok(())
 }
 
+/// Pages whose memory waits for the next copy.
+const SPARE_MAX: usize = 32;
+
 /// One step of a descent: a page, and which child it went on to (of the leaf: nothing).
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Step {
     id: PageId,
     child: usize,
+    /// The page, if readers can reach it too: it will be copied.
+    shared: Option<Page>,
 }
 
 /// What the writer counted.
@@ -88,12 +93,13 @@ pub struct Writer {
     /// Which page numbers are taken.
     pub space: FreeList,
     /// Pages of the running commit that only it can reach.
-    private: PageMap<Arc<Page>>,
+    private: PageMap<Page>,
     private_max: usize,
     dead: Vec<Dead>,
     /// Numbers handed out by the running commit, kept only while it may be given up.
     born: Option<Vec<PageId>>,
     ready: Vec<Dead>,
+    spare: Vec<Page>,
     path: Vec<Step>,
     root: Root,
     /// Pages born after this generation were never seen by a checkpoint.
@@ -120,6 +126,7 @@ impl Writer {
             dead: Vec::new(),
             born: None,
             ready: Vec::new(),
+            spare: Vec::new(),
             path: Vec::new(),
             checkpointed: root.generation,
             root,
@@ -151,10 +158,20 @@ impl Writer {
         let mut ready = std::mem::take(&mut self.ready);
         self.reclaim.take_ready(&mut ready);
         for dead in ready.drain(..) {
-            self.pager.pool.remove(dead.page);
+            let page = self.pager.pool.remove(dead.page);
+            self.keep_spare(page);
             self.space.release(dead.page, dead.birth > self.checkpointed);
         }
         self.ready = ready;
+    }
+
+    /// Keeps the memory of a page that is gone for the next copy.
+    fn keep_spare(&mut self, page: Option<Page>) {
+        if let Some(mut page) = page.filter(|_| self.spare.len() < SPARE_MAX)
+            && page.is_unshared()
+        {
+            self.spare.push(page);
+        }
     }
 
     /// Shows the state to readers; `seq` is the last operation in it.
@@ -206,8 +223,13 @@ impl Writer {
 
     fn steal(&mut self) -> Result<()> {
         self.pager.reserve(self.space.pages())?;
-        let ids = self.pager.pool.dirty_ids();
-        self.counters.frames_stolen += self.pager.write_dirty(&ids, self.room_cause)? as u64;
+        // Leaves first: an inner page is likely to be copied again before the checkpoint, its write in vain.
+        for leaves_only in [true, false] {
+            if self.pager.pool.dirty() > self.dirty_max / 2 {
+                let ids = self.pager.pool.dirty_ids(leaves_only);
+                self.counters.frames_stolen += self.pager.write_dirty(&ids, self.room_cause)? as u64;
+            }
+        }
         Ok(())
     }
 
@@ -257,14 +279,14 @@ impl Writer {
 
     fn add_private(&mut self, page: Page) -> PageId {
         let id = page.id();
-        self.private.insert(id.0, Arc::new(page));
+        self.private.insert(id.0, page);
         id
     }
 
     /// A page of the state being made.
     fn page(&self, id: PageId, level: u8) -> Result<PageRef> {
         match self.private.get(&id.0) {
-            Some(page) => Ok(Arc::clone(page)),
+            Some(page) => Ok(page.clone()),
             None => self.pager.page(id, level, Reader::Update),
         }
     }
@@ -272,11 +294,11 @@ impl Writer {
     /// A page that belongs to the running commit, to change. `own` was called for it.
     fn private_mut(&mut self, id: PageId, level: u8) -> Result<&mut Page> {
         Ok(match self.private.entry(id.0) {
-            Entry::Occupied(page) => Arc::make_mut(page.into_mut()),
+            Entry::Occupied(page) => page.into_mut(),
             Entry::Vacant(place) => {
                 let page = self.pager.page(id, level, Reader::Update)?;
                 self.pager.pool.remove(id);
-                Arc::make_mut(place.insert(page))
+                place.insert(page)
             }
         })
     }
@@ -287,13 +309,22 @@ impl Writer {
             return Ok(id);
         }
         let page = self.pager.page(id, level, Reader::Update)?;
+        self.own_page(page)
+    }
+
+    fn own_page(&mut self, page: Page) -> Result<PageId> {
+        let id = page.id();
         if page.birth() == self.root.generation {
             // It was spilled: only this commit can reach it.
             self.pager.pool.remove(id);
             self.private.insert(id.0, page);
             return Ok(id);
         }
-        let copy = page.copy_as(self.new_id()?, self.root.generation);
+        let (new_id, generation) = (self.new_id()?, self.root.generation);
+        let copy = match self.spare.pop() {
+            Some(spare) => page.copy_into(spare, new_id, generation),
+            None => page.copy_as(new_id, generation),
+        };
         self.counters.page_copies += 1;
         self.kill(id, page.birth());
         Ok(self.add_private(copy))
@@ -324,7 +355,7 @@ impl Writer {
         let mut index = Vec::new();
         while next != PageId::NONE {
             let page = match self.private.get(&next.0) {
-                Some(page) => Arc::clone(page),
+                Some(page) => page.clone(),
                 None => self.pager.value_page(next, Reader::Update)?,
             };
             let covered: u64 = extents(&page).map(|extent| u64::from(extent.pages)).sum();
@@ -351,12 +382,16 @@ impl Writer {
         self.path.clear();
         let mut id = self.root.page;
         for level in (1..self.root.height).rev() {
-            let page = self.page(id, level)?;
-            let child = inner::child_index(&page, key);
-            self.path.push(Step { id, child });
-            id = inner::child(&page, child);
+            let (page, is_shared) = match self.private.get(&id.0) {
+                Some(page) => (page, false),
+                None => (&self.pager.page(id, level, Reader::Update)?, true),
+            };
+            let child = inner::child_index(page, key);
+            let shared = is_shared.then(|| page.clone());
+            self.path.push(Step { id, child, shared });
+            id = inner::child(page, child);
         }
-        self.path.push(Step { id, child: 0 });
+        self.path.push(Step { id, child: 0, shared: None });
         Ok(())
     }
 
@@ -366,15 +401,19 @@ impl Writer {
         self.root.height.saturating_sub(above)
     }
 
-    fn step(&self, depth: usize) -> Step {
-        self.path.get(depth).copied().unwrap_or(Step { id: PageId::NONE, child: 0 })
+    /// The number of the page at `depth` of the path, and the child that the path goes on to.
+    fn step(&self, depth: usize) -> (PageId, usize) {
+        self.path.get(depth).map_or((PageId::NONE, 0), |step| (step.id, step.child))
     }
 
     /// Makes every page of the path belong to the running commit.
     fn own_path(&mut self) -> Result<()> {
         for depth in 0..self.path.len() {
-            let Step { id, .. } = self.step(depth);
-            let own = self.own(id, self.level_at(depth))?;
+            let (id, _) = self.step(depth);
+            let own = match self.path.get_mut(depth).and_then(|step| step.shared.take()) {
+                Some(page) => self.own_page(page)?,
+                None => self.own(id, self.level_at(depth))?,
+            };
             if own == id {
                 continue;
             }
@@ -384,9 +423,9 @@ impl Writer {
             match depth.checked_sub(1) {
                 None => self.root.page = own,
                 Some(above) => {
-                    let parent = self.step(above);
+                    let (parent, child) = self.step(above);
                     let level = self.level_at(above);
-                    inner::set_child(self.private_mut(parent.id, level)?, parent.child, own);
+                    inner::set_child(self.private_mut(parent, level)?, child, own);
                 }
             }
         }
@@ -397,7 +436,7 @@ impl Writer {
     fn bounds(&self, depth: usize) -> Result<Bounds> {
         let mut bounds = Bounds::default();
         for above in (0..depth).rev() {
-            let Step { id, child } = self.step(above);
+            let (id, child) = self.step(above);
             let page = self.page(id, self.level_at(above))?;
             if bounds.low.is_none() && child > 0 {
                 bounds.low = inner::separator(&page, child - 1);

@@ -93,7 +93,7 @@ impl Bed {
         1 + values
             .map(|apart| {
                 let index = self.pager.value_index(apart, Reader::Update).unwrap();
-                let pages = index.iter().flat_map(|page| extents(page)).map(|e| e.pages as usize);
+                let pages = index.iter().flat_map(extents).map(|e| e.pages as usize);
                 index.len() + pages.sum::<usize>()
             })
             .sum::<usize>()
