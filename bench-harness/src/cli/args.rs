@@ -225,9 +225,10 @@ pub struct RunOptions {
     /// What an acknowledged write survives: memory, os or disk [default: as the workload says].
     #[arg(long, value_name = "LEVEL")]
     pub durability: Option<Durability>,
-    /// Which way data files reach the disk: direct or buffered.
-    #[arg(long, value_name = "MODE", default_value = "direct")]
-    pub io: IoMode,
+    /// Which way data files reach the disk: direct or buffered [default: buffered in the main job, whose random
+    /// load would wait minutes for a disk; direct in `run`].
+    #[arg(long, value_name = "MODE")]
+    pub io: Option<IoMode>,
     /// Threads for flushes, compactions and checkpoints, or `inline` for none.
     #[arg(long, value_name = "N", default_value = "1")]
     pub background: Background,

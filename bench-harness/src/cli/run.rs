@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::IsTerminal;
 
+use kv_api::IoMode;
+
 use crate::error::{Exit, Failure, Result};
 use crate::output::{Output, complain};
 use crate::registry::{EngineSpec, Opener, Registry};
@@ -49,7 +51,7 @@ pub fn main_job(registry: &Registry, options: &RunOptions, out: &mut Output) -> 
         None => parts,
     };
     let engines = engines(registry, options)?;
-    let plan = Plan { workloads, engines, ground: ground(options) };
+    let plan = Plan { workloads, engines, ground: ground(options, IoMode::Buffered) };
     Job { registry, options, plan, notes, ack_log: None }.run(out)
 }
 
@@ -62,7 +64,8 @@ pub fn run(registry: &Registry, args: &RunArgs, out: &mut Output) -> Result<Opti
     let overrides = options.overrides();
     let workloads =
         args.workloads.iter().map(|name| Workload::find(name, &overrides)).collect::<Result<_>>()?;
-    let plan = Plan { workloads, engines: engines(registry, options)?, ground: ground(options) };
+    let plan =
+        Plan { workloads, engines: engines(registry, options)?, ground: ground(options, IoMode::Direct) };
     if args.ack_log.is_some() && plan.cells().count() != 1 {
         return Err(Failure::usage(format!(
             "--ack-log is for one workload on one engine, this is {} runs; name one of each",
@@ -80,8 +83,8 @@ fn engines(registry: &Registry, options: &RunOptions) -> Result<Vec<EngineSpec>>
     }
 }
 
-fn ground(options: &RunOptions) -> Ground {
-    Ground { io: options.io, background: options.background }
+fn ground(options: &RunOptions, io: IoMode) -> Ground {
+    Ground { io: options.io.unwrap_or(io), background: options.background }
 }
 
 impl Job<'_> {

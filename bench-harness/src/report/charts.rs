@@ -21,14 +21,13 @@ fn figure(title: &str, body: &str, caption: &str) -> String {
 
 /// Which colour a cause of writes has: the same one in every chart and every engine.
 fn cause_colour(cause: &str) -> usize {
+    // The first two colours are those of the engines.
     match cause {
-        "wal" => 1,
-        "flush" | "page" => 2,
-        "checkpoint" | "compaction_l1" => 3,
-        "compaction_l2" => 4,
-        "compaction_l3" => 5,
-        "compaction_l0" | "compaction_l4" | "compaction_l5" => 6,
-        "free_map" | "manifest" => 7,
+        "flush" | "checkpoint" => 3,
+        "compaction_l1" | "compaction_l5" => 4,
+        "compaction_l2" | "compaction_l6" => 5,
+        "compaction_l3" | "page" | "compaction_l7" => 6,
+        "compaction_l0" | "compaction_l4" | "free_map" | "manifest" => 7,
         _ => 8,
     }
 }
@@ -56,7 +55,7 @@ pub fn bytes_by_cause(rows: &[Row<'_>]) -> String {
         }
         let _ = write!(body, "</span><b>{}</b></div>", or_dash(d.wa_settled));
     }
-    body.push_str("<ul class=\"legend\">");
+    body.push_str("<ul class=\"legend rows\">");
     for cause in &causes {
         let per_engine: Vec<_> = rows
             .iter()
@@ -131,7 +130,7 @@ pub fn latency(rows: &[Row<'_>]) -> String {
         return String::new();
     }
     let y = Axis::decades("latency", least, most, |ns| nanos(ns as u64).replace(".00", "").replace(".0", ""));
-    let labels = [(0.0, "0"), (1.0, "90 %"), (2.0, "99 %"), (3.0, "99.9 %"), (4.0, "99.99 %"), (5.0, "")];
+    let labels = [(0.0, "0 %"), (1.0, "90 %"), (2.0, "99 %"), (3.0, "99.9 %"), (4.0, "99.99 %"), (5.0, "")];
     let x = Axis {
         title: "percentile".to_owned(),
         min: 0.0,
@@ -174,9 +173,10 @@ pub fn space(rows: &[Row<'_>]) -> String {
         return String::new();
     }
     let size = |samples: &[Sample]| {
-        samples.iter().map(|sample| (sample.ms as f64 / 1e3, sample.allocated_bytes as f64)).collect()
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        samples.iter().map(|sample| (sample.ms as f64 / 1e3, mib(sample.allocated_bytes))).collect()
     };
-    over_time("Space", "bytes allocated, log included", rows, size, |value| bytes(value as u64))
+    over_time("Space", "MiB allocated, log included", rows, size, three_or_whole)
 }
 
 fn over_time(

@@ -46,12 +46,9 @@ pub fn page(result: &ResultFile, json: &str) -> String {
         let _ = write!(out, "<span class=\"stamp\">{}</span>", escape(stamp));
     }
     let _ = writeln!(out, "One repetition per engine: no error bars, so small differences mean nothing.</p>");
-    for note in &result.notes {
-        let _ = writeln!(out, "<p class=\"dim\">{}</p>", escape(note));
-    }
-    for workload in result.workloads() {
+    for (index, workload) in result.workloads().into_iter().enumerate() {
         let cells: Vec<_> = result.cells.iter().filter(|cell| cell.workload == workload).collect();
-        section(&mut out, &cells);
+        section(&mut out, &cells, if index == 0 { &result.notes } else { &[] });
     }
     out.push_str(&checks(result));
     environment(&mut out, result, json);
@@ -59,9 +56,12 @@ pub fn page(result: &ResultFile, json: &str) -> String {
     out
 }
 
-/// One workload: its setting, then each measured phase.
-fn section(out: &mut String, cells: &[&CellRecord]) {
-    let _ = writeln!(out, "<p class=\"dim\">{}</p>", escape(&super::table::setting(cells)));
+/// One workload: its setting, what must be known about the run, then each measured phase.
+fn section(out: &mut String, cells: &[&CellRecord], notes: &[String]) {
+    let _ = writeln!(out, "<p>{}</p>", escape(&super::table::setting(cells)));
+    for note in notes {
+        let _ = writeln!(out, "<p class=\"dim\">{}</p>", escape(note));
+    }
     for cell in cells.iter().filter(|cell| cell.failure.is_some() || cell.interrupted) {
         let why = cell.failure.as_deref().unwrap_or("interrupted");
         let _ = writeln!(out, "<p class=\"fail\">{}: {}</p>", escape(&cell.engine.label), escape(why));
