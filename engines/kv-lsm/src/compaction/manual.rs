@@ -81,12 +81,23 @@ fn choose(
             base
         }
         LAST_LEVEL => {
-            upper.retain(|table| table.meta().tombstones + table.meta().range_tombstones > 0);
+            upper = from_first_to_last(upper, |table| {
+                table.meta().tombstones + table.meta().range_tombstones > 0
+            });
             LAST_LEVEL
         }
         _ => level + 1,
     };
     if upper.is_empty() { None } else { Some(picker::task(version, level, to, upper)) }
+}
+
+/// The tables from the first to the last that `is_wanted`. Those between them go along: an output may span the gap
+/// between its inputs, and must not overlap a table that stayed behind in it.
+fn from_first_to_last<T>(mut tables: Vec<T>, is_wanted: impl Fn(&T) -> bool) -> Vec<T> {
+    let last = tables.iter().rposition(&is_wanted);
+    tables.truncate(last.map_or(0, |last| last + 1));
+    let first = tables.iter().position(is_wanted).unwrap_or(0);
+    tables.split_off(first)
 }
 
 /// `range` as a first key and the first key behind it.
@@ -102,4 +113,19 @@ fn half_open(range: KeyRange<'_>) -> (Vec<u8>, Option<Vec<u8>>) {
         Bound::Excluded(key) => Some(key.to_vec()),
     };
     (start, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_between_two_that_are_rewritten_go_along() {
+        let wanted = |marked: &[u8], tables: &[u8]| {
+            from_first_to_last(tables.to_vec(), |table| marked.contains(table))
+        };
+        assert_eq!(wanted(&[2, 4], &[1, 2, 3, 4, 5]), [2, 3, 4]);
+        assert_eq!(wanted(&[1], &[1, 2]), [1]);
+        assert!(wanted(&[9], &[1, 2]).is_empty() && wanted(&[1], &[]).is_empty());
+    }
 }
