@@ -123,6 +123,7 @@ fn mix() -> Mix {
         keys: 500,
         key_bytes_max: 60,
         value_bytes_max: 3000,
+        batch_bytes_max: 16 << 10,
         snapshots: 0,
         scans: 0,
         reopens: false,

@@ -52,6 +52,7 @@ fn steps_for(db: &Checked, seed: u64, count: usize) -> Vec<Step> {
         keys: 60,
         key_bytes_max: limits.key_bytes_max.min(100),
         value_bytes_max: limits.value_bytes_max.min(3000),
+        batch_bytes_max: limits.batch_bytes_max,
         snapshots: 0,
         scans: 0,
         reopens: false,

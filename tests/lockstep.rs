@@ -13,6 +13,7 @@ fn mix_for(limits: &[Limits]) -> Mix {
         keys: 300,
         key_bytes_max: limits.iter().map(|limits| limits.key_bytes_max).min().unwrap_or(0).min(300),
         value_bytes_max: limits.iter().map(|limits| limits.value_bytes_max).min().unwrap_or(0).min(6000),
+        batch_bytes_max: limits.iter().map(|limits| limits.batch_bytes_max).min().unwrap_or(0),
         snapshots: 2,
         scans: 2,
         reopens: true,

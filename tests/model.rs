@@ -14,6 +14,7 @@ fn mix_for(db: &Checked) -> Mix {
         keys: 400,
         key_bytes_max: limits.key_bytes_max.min(400),
         value_bytes_max: limits.value_bytes_max.min(8 << 10),
+        batch_bytes_max: limits.batch_bytes_max,
         snapshots: 8,
         scans: 4,
         reopens: true,
@@ -29,7 +30,7 @@ fn run(engine: Engine, knobs: Knobs, seed: u64, count: usize) -> kv_api::Result<
     let mix = mix_for(driver.db());
     for (index, step) in Steps::new(seed, mix).take(count).enumerate() {
         if let Err(error) = driver.step(&step) {
-            panic!("step {index}, {step:?}: {error}");
+            panic!("step {index}: {error}; {step:?}");
         }
         if index % 500 == 499 {
             driver.check_all(&format!("after step {index}"))?;

@@ -54,12 +54,21 @@ pub fn holds(reader: &(impl KvRead + ?Sized), expected: &Map, context: &str) -> 
             wanted.reverse();
         }
         if let Some(at) = first_difference(&found, &wanted) {
+            let found_keys: Map = found.iter().cloned().collect();
+            let missing = expected.iter().find(|(key, _)| !found_keys.contains_key(*key));
+            let extra = found.iter().find(|(key, _)| !expected.contains_key(key));
+            let missing = missing.map(|(key, value)| (key.clone(), value.clone()));
             panic!(
-                "{context}: a {direction:?} scan differs at entry {at}: found {}, expected {} ({} and {} entries)",
+                "{context}: a {direction:?} scan differs at entry {at}: found {}, expected {} ({} and {} entries); \
+                 first one missing: {}, which get gives as {}; first one too many: {}, which get gives as {}",
                 show(found.get(at)),
                 show(wanted.get(at)),
                 found.len(),
-                wanted.len()
+                wanted.len(),
+                show(missing.as_ref()),
+                got(reader, missing.as_ref()),
+                show(extra),
+                got(reader, extra),
             );
         }
     }
@@ -79,6 +88,16 @@ pub fn holds(reader: &(impl KvRead + ?Sized), expected: &Map, context: &str) -> 
 
 fn first_difference<T: PartialEq>(left: &[T], right: &[T]) -> Option<usize> {
     (0..left.len().max(right.len())).find(|&at| left.get(at) != right.get(at))
+}
+
+/// What a get of the same key says: it tells a wrong scan from wrong contents.
+fn got(reader: &(impl KvRead + ?Sized), entry: Option<&(Vec<u8>, Vec<u8>)>) -> String {
+    let Some((key, _)) = entry else { return "nothing".to_owned() };
+    match reader.get(key) {
+        Ok(None) => "absent".to_owned(),
+        Ok(Some(value)) => format!("{} bytes", value.len()),
+        Err(error) => error.to_string(),
+    }
 }
 
 fn show(entry: Option<&(Vec<u8>, Vec<u8>)>) -> String {

@@ -120,6 +120,7 @@ pub fn run(plan: &Plan) -> Result<Tally> {
         keys: 40,
         key_bytes_max: limits.key_bytes_max.min(100),
         value_bytes_max: limits.value_bytes_max.min(3000),
+        batch_bytes_max: limits.batch_bytes_max,
         snapshots: 0,
         scans: 0,
         reopens: true,

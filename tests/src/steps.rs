@@ -61,6 +61,8 @@ pub struct Mix {
     pub key_bytes_max: usize,
     /// Longest value in bytes.
     pub value_bytes_max: usize,
+    /// Largest batch in encoded bytes.
+    pub batch_bytes_max: usize,
     /// Snapshots held open at once; 0 for none.
     pub snapshots: usize,
     /// Scans held open at once; 0 for none.
@@ -175,7 +177,11 @@ impl Steps {
         let mut batch = Batch::new();
         let ops = if self.rng.one_in(3) { 1 + self.rng.below(12) } else { 1 };
         for _ in 0..ops {
+            let before = batch.clone();
             self.op(&mut batch);
+            if batch.encoded().len() > self.mix.batch_bytes_max {
+                batch = before;
+            }
         }
         let level = match self.rng.below(4) {
             _ if !self.mix.levels => Durability::Disk,
