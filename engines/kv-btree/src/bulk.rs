@@ -1,26 +1,13 @@
-//! Whole sets of sorted entries: ingest, and backup, which is a snapshot ingested into a new directory.
+//! Ingest: whole sets of sorted entries, without the log.
 
-use std::path::Path;
-use std::sync::Arc;
-
-use kv_api::{
-    BackupReport, Batch, Cause, Direction, EntryRef, Error, IngestReport, KeyRange, Kv, Result, SeqNo,
-    SortedSource,
-};
-use kv_io::layout::known_files;
+use kv_api::{Batch, Cause, EntryRef, Error, IngestReport, Result, SeqNo, SortedSource};
 
 use crate::checkpoint;
 use crate::core::Core;
-use crate::engine::{BTreeEngine, CursorSource};
-use crate::options::BTreeOptions;
 use crate::page::slotted::Slots;
 use crate::pager::{Reader, lock};
-use crate::scan::BTreeSnapshot;
 use crate::tree::Writer;
 use crate::tree::load::Loader;
-
-/// Memory that the copy is written with: it reads nothing back.
-const BACKUP_BUDGET: u64 = 8 << 20;
 
 /// Adds sorted entries without the log: into an empty tree as full pages from the bottom up, into any other by
 /// sorted puts. The commit lock is held all the while, so that no commit that comes later is durable earlier.
@@ -120,46 +107,4 @@ impl Checked<'_> {
         self.report.user_bytes += (key.len() + value.len()) as u64;
         Ok(Some(EntryRef { key, value }))
     }
-}
-
-/// Writes the contents of this moment into a new database in `dir`.
-///
-/// # Errors
-/// `InvalidOptions` if `dir` holds something; `Io`, `NoSpace`: what was written is removed again.
-pub fn backup(core: &Arc<Core>, dir: &Path) -> Result<BackupReport> {
-    // The copy has a meter of its own; what is read here counts as backup in this one.
-    let env = core.env.clone();
-    if env.vfs.list(dir, Cause::Backup).is_ok_and(|entries| !entries.is_empty()) {
-        let reason = format!("{} holds something; give an empty or absent directory", dir.display());
-        return Err(Error::invalid("backup", reason));
-    }
-    let snapshot = BTreeSnapshot::new(core);
-    let seq = kv_api::Snapshot::seq(&snapshot);
-    let range = KeyRange::ALL.to_owned_range();
-    let mut source = CursorSource(snapshot.cursor(range, Direction::Forward, Reader::Backup));
-    let mut options = BTreeOptions { page_size: core.options.page_size, ..BTreeOptions::default() };
-    options.common = core.options.common.clone();
-    // A copy takes any value that fits the original, and is written with little memory otherwise.
-    options.common.memory_budget =
-        core.options.common.memory_budget.min(BACKUP_BUDGET.max(8 * core.limits.value_bytes_max as u64));
-    options.common.wal_bytes_max = None;
-    options.common.read_only = false;
-    options.common.create = true;
-    let copied = BTreeEngine::open_with(env.clone(), dir, options).and_then(|copy| {
-        let report = copy.ingest(&mut source)?;
-        copy.close()?;
-        Ok(BackupReport { entries: report.entries, user_bytes: report.user_bytes, seq })
-    });
-    if copied.is_err() {
-        // The first error tells more than one of cleaning up.
-        let names = env.vfs.list(dir, Cause::Backup).unwrap_or_default();
-        let known = known_files(&names).into_iter().map(|(kind, id)| kind.name(id));
-        let ours = [kv_io::layout::IDENTITY_FILE, kv_io::layout::IDENTITY_NEW_FILE, kv_io::layout::LOCK_FILE];
-        for name in ours.iter().map(|name| (*name).to_owned()).chain(known) {
-            if names.iter().any(|entry| entry.name == name) {
-                let _ = env.vfs.remove(&dir.join(name), Cause::Backup);
-            }
-        }
-    }
-    copied
 }

@@ -21,7 +21,7 @@ use crate::page::{PageId, free_map};
 use crate::pager::free_list::Bits;
 use crate::pager::{Pager, lock};
 use crate::reclaim::{HeldPins, Pinned, Reclaim};
-use crate::tree::Writer;
+use crate::tree::{Writer, WriterGauges};
 
 /// The tree with its pages, pins and file: everything but the log. Lock order: `durable`, the commit lock,
 /// `writer`, then those inside [`Reclaim`] and the pool.
@@ -33,6 +33,8 @@ pub struct Store {
     pub reclaim: Arc<Reclaim>,
     /// The one writer.
     pub writer: Mutex<Writer>,
+    /// What it counted.
+    pub gauges: Arc<WriterGauges>,
     /// What a crash would come back to; held during a checkpoint, so there is one at a time.
     pub durable: Mutex<Durable>,
 }
@@ -92,7 +94,8 @@ pub fn freeze(store: &Store, durable: &Durable, last_seq: SeqNo) -> Result<Froze
     };
     let pin = store.reclaim.pin_checkpoint();
     let held = store.reclaim.hold_pins();
-    let pinned = store.reclaim.pinned_since(durable.meta.generation);
+    let mut pinned = store.reclaim.pinned_since(durable.meta.generation);
+    pinned.sort_unstable();
     writer.checkpointed = pin.root.generation;
     let meta = Meta {
         page_bytes: store.pager.page_bytes(),
@@ -163,7 +166,7 @@ fn write_pages(
     pager.reserve(meta.file_pages as usize)?;
     // A number that is live in this state cannot have been given to a younger page: the pin holds it.
     let mut ids: Vec<PageId> = pager.pool.dirty_ids(false);
-    ids.retain(|id| live.get(id.index()) || pinned.contains(id));
+    ids.retain(|id| live.get(id.index()) || pinned.binary_search(id).is_ok());
     let written = pager.write_dirty(&ids, cause)?;
     done();
     let words_per_page = free_map::words_per_page(pager.page_bytes());

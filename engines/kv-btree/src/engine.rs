@@ -1,19 +1,20 @@
 //! The handle: every call of the contract, checked and passed on. No byte layout here.
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kv_api::stats::{MemoryUse, Stall, UserStats};
 use kv_api::{
-    BackupReport, Batch, CommitInfo, CompactReport, Durability, EngineInfo, EntryRef, Error, EventListener,
-    IngestReport, IoMode, KeyRange, Kv, KvRead, Limits, RecoveryReport, Result, Scan, ScanOptions,
-    SettleReport, Shape, Snapshot, SortedSource, Stats, VerifyReport,
+    BackupReport, Batch, Cause, CommitInfo, CompactReport, Direction, Durability, EngineInfo, Error,
+    EventListener, IngestReport, IoMode, KeyRange, Kv, KvRead, Limits, RecoveryReport, Result, Scan,
+    ScanOptions, SettleReport, Shape, Snapshot, SortedSource, Stats, VerifyReport,
 };
 use kv_io::Env;
 use kv_io::executor::{Executor, Workers};
 use kv_io::home::Home;
+use kv_io::layout::{IDENTITY_FILE, IDENTITY_NEW_FILE, LOCK_FILE, known_files};
 
 use crate::bulk;
 use crate::check;
@@ -22,8 +23,11 @@ use crate::options::BTreeOptions;
 use crate::page::meta::FORMAT_VERSION;
 use crate::pager::{Reader, lock};
 use crate::recovery;
-use crate::scan::BTreeSnapshot;
+use crate::scan::{BTreeSnapshot, CursorSource};
 use crate::tree;
+
+/// Memory that the copy is written with: it reads nothing back.
+const BACKUP_BUDGET: u64 = 8 << 20;
 
 /// The engine's name in identity files and on the command line.
 pub const NAME: &str = "btree";
@@ -174,9 +178,16 @@ impl Kv for BTreeEngine {
     fn settle(&self, timeout: Duration) -> Result<SettleReport> {
         self.core.log()?.flush_buffer(&*self.core)?;
         let pool = &self.core.store.pager.pool;
-        // A page that a snapshot released late, or that died meanwhile, may need a second round.
+        let deadline_ns = self
+            .core
+            .env
+            .clock
+            .now_ns()
+            .saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+        // A page that died meanwhile, or that a snapshot released late, may need another round.
         for _ in 0..3 {
-            if !self.core.checkpoint(Some(timeout))? || pool.dirty() == 0 {
+            let left = Duration::from_nanos(deadline_ns.saturating_sub(self.core.env.clock.now_ns()));
+            if !self.core.checkpoint(Some(left))? || pool.dirty() == 0 {
                 break;
             }
             self.core.store.writer().take_back();
@@ -193,7 +204,7 @@ impl Kv for BTreeEngine {
 
     fn backup(&self, dir: &Path) -> Result<BackupReport> {
         self.core.check_open()?;
-        bulk::backup(&self.core, dir)
+        backup(&self.core, dir)
     }
 
     fn verify(&self) -> Result<VerifyReport> {
@@ -213,10 +224,8 @@ impl Kv for BTreeEngine {
         let core = &*self.core;
         let pager = &core.store.pager;
         let gauges = core.store.reclaim.gauges();
-        let (space, free_bytes, writer) = {
-            let writer = core.store.writer();
-            (writer.space.bytes(), (writer.space.free() * core.options.page_size) as u64, writer.counters)
-        };
+        let writer = &core.store.gauges;
+        let of = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
         let seq = core.store.reclaim.newest().seq;
         let owner = |owner: &str, bytes| MemoryUse { owner: owner.to_owned(), bytes };
         let count = |name: &str, value| (name.to_owned(), value);
@@ -231,20 +240,20 @@ impl Kv for BTreeEngine {
             memory: vec![
                 owner("frames", (pager.pool.resident() * core.options.page_size) as u64),
                 owner("resident map", pager.pool.overhead_bytes()),
-                owner("bitmaps", space),
+                owner("bitmaps", of(&writer.bitmap_bytes)),
                 owner("dead lists", gauges.dead_bytes),
             ],
             stalls: self.stall_stats(),
             files: core.meter.files(&core.dir),
-            free_bytes,
+            free_bytes: of(&writer.free_pages) * core.options.page_size as u64,
             debt_bytes: (pager.pool.dirty() * core.options.page_size) as u64,
             counters: vec![
                 count("checkpoints", core.checkpoints()),
-                count("splits", writer.splits),
-                count("merges", writer.merges),
-                count("page copies", writer.page_copies),
+                count("splits", of(&writer.splits)),
+                count("merges", of(&writer.merges)),
+                count("page copies", of(&writer.page_copies)),
                 count("evictions", pager.pool.evictions()),
-                count("frames stolen", writer.frames_stolen),
+                count("frames stolen", of(&writer.frames_stolen)),
                 count("pages written", pager.written_pages()),
             ],
             snapshots_open: gauges.snapshots,
@@ -300,11 +309,48 @@ impl std::fmt::Debug for BTreeEngine {
     }
 }
 
-/// A cursor as a source of sorted entries.
-pub(crate) struct CursorSource(pub(crate) tree::cursor::Cursor);
+/// Writes the contents of this moment into a new database in `dir`.
+///
+/// # Errors
+/// `InvalidOptions` if `dir` holds something; `Io`, `NoSpace`: what was written is removed again.
+fn backup(core: &Arc<Core>, dir: &Path) -> Result<BackupReport> {
+    // The copy has a meter of its own; what is read here counts as backup in this one.
+    let env = core.env.clone();
+    if env.vfs.list(dir, Cause::Backup).is_ok_and(|entries| !entries.is_empty()) {
+        let reason = format!("{} holds something; give an empty or absent directory", dir.display());
+        return Err(Error::invalid("backup", reason));
+    }
+    let snapshot = BTreeSnapshot::new(core);
+    let seq = snapshot.seq();
+    let range = KeyRange::ALL.to_owned_range();
+    let mut source = CursorSource(snapshot.cursor(range, Direction::Forward, Reader::Backup));
+    let mut options = BTreeOptions { page_size: core.options.page_size, ..BTreeOptions::default() };
+    options.common = core.options.common.clone();
+    // A copy takes any value that fits the original, and is written with little memory otherwise.
+    options.common.memory_budget =
+        core.options.common.memory_budget.min(BACKUP_BUDGET.max(8 * core.limits.value_bytes_max as u64));
+    options.common.wal_bytes_max = None;
+    options.common.read_only = false;
+    options.common.create = true;
+    let copied = BTreeEngine::open_with(env.clone(), dir, options).and_then(|copy| {
+        let report = copy.ingest(&mut source)?;
+        copy.close()?;
+        Ok(BackupReport { entries: report.entries, user_bytes: report.user_bytes, seq })
+    });
+    if copied.is_err() {
+        clear(&env, dir);
+    }
+    copied
+}
 
-impl SortedSource for CursorSource {
-    fn next(&mut self) -> Result<Option<EntryRef<'_>>> {
-        self.0.next()
+/// Removes what a failed backup left. The first error tells more than one of cleaning up.
+fn clear(env: &Env, dir: &Path) {
+    let names = env.vfs.list(dir, Cause::Backup).unwrap_or_default();
+    let known = known_files(&names).into_iter().map(|(kind, id)| kind.name(id));
+    let ours = [IDENTITY_FILE, IDENTITY_NEW_FILE, LOCK_FILE];
+    for name in ours.iter().map(|name| (*name).to_owned()).chain(known) {
+        if names.iter().any(|entry| entry.name == name) {
+            let _ = env.vfs.remove(&dir.join(name), Cause::Backup);
+        }
     }
 }

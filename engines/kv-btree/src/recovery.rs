@@ -109,7 +109,8 @@ fn store_of(pager: Pager, root: Root, space: FreeList, meta: Meta) -> Store {
     let mut writer = Writer::new(Arc::clone(&pager), Arc::clone(&reclaim), space);
     writer.room_cause = Cause::Recovery;
     let durable = Mutex::new(Durable { meta, pin: None });
-    Store { pager, reclaim, writer: Mutex::new(writer), durable }
+    let gauges = Arc::clone(&writer.gauges);
+    Store { gauges, pager, reclaim, writer: Mutex::new(writer), durable }
 }
 
 /// A new database: one empty leaf, one checkpoint.

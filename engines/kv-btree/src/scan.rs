@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kv_api::{
     Direction, EntryRef, Error, KeyRange, KvRead, OwnedRange, Result, Scan, ScanOptions, SeqNo, Snapshot,
+    SortedSource,
 };
 
 use crate::core::Core;
@@ -110,5 +111,14 @@ impl Scan for BTreeScan {
 impl Drop for BTreeScan {
     fn drop(&mut self) {
         self.core.user.scanned.add(self.entries);
+    }
+}
+
+/// A cursor as a source of sorted entries.
+pub struct CursorSource(pub Cursor);
+
+impl SortedSource for CursorSource {
+    fn next(&mut self) -> Result<Option<EntryRef<'_>>> {
+        self.0.next()
     }
 }

@@ -141,6 +141,12 @@ impl Page {
         page
     }
 
+    /// The same in place, if nobody else holds this page.
+    pub fn into_copy(mut self, id: PageId, birth: u64) -> Page {
+        self.name(id, birth);
+        self
+    }
+
     /// The same, into the memory of a page that nobody else holds; it is given back if somebody does.
     pub fn copy_into(&self, mut spare: Page, id: PageId, birth: u64) -> Page {
         match Arc::get_mut(&mut spare.bytes) {
@@ -333,5 +339,35 @@ mod tests {
         golden[17] = 3;
         golden[28..30].copy_from_slice(&[0x0d, 0x0c]);
         assert_eq!(&page.bytes()[..HEADER_LEN], golden);
+    }
+
+    #[test]
+    fn a_leaf_has_the_bytes_of_the_picture() {
+        let mut page = Page::blank(512, PageId(1), 2, Kind::Leaf, 0);
+        let low = Some(b"key-a".to_vec());
+        let bounds = split::Bounds { low, high: Some(b"key-z".to_vec()) };
+        slotted::reprefix(&mut page, bounds.prefix());
+        leaf::put(&mut page, b"key-b", leaf::Value::Inline(b"one"));
+        leaf::put(&mut page, b"key-abcde", leaf::Value::Apart(leaf::Apart { len: 9, index: PageId(7) }));
+        let bytes = page.bytes();
+        assert_eq!(bytes[18..26], [2, 0, 29, 0, 29, 0, 4, 0]);
+        assert_eq!(&bytes[32..36], b"key-");
+        // Heads are numbers, little-endian: "abcd" and "b", zero-padded.
+        assert_eq!(&bytes[36..44], b"dcba\0\0\0b");
+        assert_eq!(bytes[44..48], [227, 1, 248, 1]);
+        assert_eq!(&bytes[483..504], b"\x05\0\xff\xffabcde\x09\0\0\0\0\0\0\0\x07\0\0\0");
+        assert_eq!(&bytes[504..], b"\x01\0\x03\0bone");
+    }
+
+    #[test]
+    fn an_inner_page_has_the_bytes_of_the_picture() {
+        let mut page = Page::blank(512, PageId(1), 2, Kind::Inner, 1);
+        page.set_right_child(PageId(5));
+        assert!(inner::insert(&mut page, 0, b"m", PageId(0x0304)));
+        let bytes = page.bytes();
+        assert_eq!(bytes[16..28], [2, 1, 1, 0, 7, 0, 7, 0, 0, 0, 0, 0]);
+        assert_eq!(&bytes[32..38], b"\0\0\0m\xf9\x01");
+        assert_eq!(&bytes[505..], b"\x01\0\x04\x03\0\0m");
+        assert_eq!(inner::children(&page).collect::<Vec<_>>(), [PageId(0x0304), PageId(5)]);
     }
 }

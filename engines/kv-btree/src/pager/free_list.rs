@@ -63,6 +63,8 @@ pub struct FreeList {
     /// Set once no word has a run left; cleared when a file's worth of pages came back.
     fragmented: bool,
     released: usize,
+    /// Where the last run ended.
+    run_at: usize,
 }
 
 impl FreeList {
@@ -78,6 +80,7 @@ impl FreeList {
             word: 0,
             fragmented: false,
             released: 0,
+            run_at: 0,
         };
         list.resize(pages.max(reserved));
         (0..reserved).for_each(|page| list.in_use.set(page, true));
@@ -147,13 +150,16 @@ impl FreeList {
 
     /// Numbers for a run of `count` consecutive pages; they become live only if `live`.
     pub fn allocate_run(&mut self, count: usize, live: bool) -> Option<PageId> {
-        let first = match self.find_run(count) {
+        // Where the last run ended there is likely room for the next; else anywhere, else at the end.
+        let first = match self.find_run(count, self.run_at).or_else(|| self.find_run(count, 0)) {
             Some(first) => first,
             None => {
+                let end = self.pages;
                 self.grow(count)?;
-                self.find_run(count)?
+                self.find_run(count, end)?
             }
         };
+        self.run_at = first + count;
         self.take(first, count, live);
         Some(PageId(first as u32))
     }
@@ -202,10 +208,13 @@ impl FreeList {
         }
     }
 
-    /// The first run of `count` free pages.
-    fn find_run(&self, count: usize) -> Option<usize> {
+    /// The first run of `count` free pages from page `start` on.
+    fn find_run(&self, count: usize, start: usize) -> Option<usize> {
+        if self.free < count {
+            return None;
+        }
         let mut run = 0;
-        let mut page = 0;
+        let mut page = start;
         while page < self.pages {
             if page.is_multiple_of(64) && self.in_use.words.get(page / 64) == Some(&u64::MAX) {
                 run = 0;

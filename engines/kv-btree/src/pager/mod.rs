@@ -42,8 +42,10 @@ pub enum Reader {
     Get,
     /// A scan.
     Scan,
-    /// A write that will change the page.
+    /// A write that will change what is below the page.
     Update,
+    /// A write that replaces the page by a changed copy: it is not kept in memory for that.
+    Copy,
     /// Opening the database.
     Recovery,
     /// A backup.
@@ -53,7 +55,7 @@ pub enum Reader {
 impl Reader {
     fn cause(self, kind: Kind) -> Cause {
         match self {
-            Reader::Update => Cause::UpdateRead,
+            Reader::Update | Reader::Copy => Cause::UpdateRead,
             Reader::Recovery => Cause::Recovery,
             Reader::Backup => Cause::Backup,
             _ if kind == Kind::Inner => Cause::IndexRead,
@@ -175,7 +177,7 @@ impl Pager {
         }
         let page = match found {
             Some(page) => page,
-            None => self.load(id, reader.cause(kind))?,
+            None => self.load(id, reader.cause(kind), reader != Reader::Copy)?,
         };
         // Levels fall by one at every step, so no damaged child number can make a descent go round.
         if page.kind() != Some(kind) || page.level() != level {
@@ -185,14 +187,16 @@ impl Pager {
         Ok(page)
     }
 
-    fn load(&self, id: PageId, cause: Cause) -> Result<PageRef> {
+    fn load(&self, id: PageId, cause: Cause, keep: bool) -> Result<PageRef> {
         // The number of loaders is at least one.
         let mut buffer = lock(&self.loaders[id.index() % self.loaders.len()]);
         if let Some(page) = self.pool.get(id) {
             return Ok(page);
         }
         let page = self.read_page(id, &mut buffer, cause)?;
-        self.pool.add_clean(&page);
+        if keep {
+            self.pool.add_clean(&page);
+        }
         Ok(page)
     }
 

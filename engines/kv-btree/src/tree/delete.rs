@@ -4,7 +4,7 @@
 
 use kv_api::Result;
 
-use super::Writer;
+use super::{Writer, count};
 use crate::page::leaf::{self, Value};
 use crate::page::slotted::{self, Slots};
 use crate::page::split::{Bounds, is_underfull};
@@ -204,7 +204,7 @@ impl Writer {
                 inner::merge(&left_page, &separator, &right_page, &bounds)
             };
             let Some(merged) = merged else { continue };
-            self.counters.merges += 1;
+            count(&self.gauges.merges, 1);
             let merged = merged.copy_as(self.new_id()?, self.root.generation);
             self.kill(left_id, left_page.birth());
             self.kill(right_id, right_page.birth());

@@ -3,7 +3,7 @@
 
 use kv_api::Result;
 
-use super::Writer;
+use super::{Writer, count};
 use crate::page::leaf::{self, Apart, Value};
 use crate::page::overflow::{Extent, extents_max, set_extents};
 use crate::page::split::Split;
@@ -49,7 +49,7 @@ impl Writer {
     /// Puts the two parts of the page at `depth` into the tree.
     fn add_split(&mut self, mut depth: usize, mut split: Split) -> Result<()> {
         loop {
-            self.counters.splits += 1;
+            count(&self.gauges.splits, 1);
             let Split { left, mut right, separator } = split;
             right.rename(self.new_id()?);
             let (left_id, right_id) = (left.id(), right.id());

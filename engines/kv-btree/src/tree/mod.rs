@@ -12,6 +12,7 @@ pub mod load;
 use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use kv_api::{Cause, Error, Result, SeqNo};
 
@@ -72,17 +73,26 @@ struct Step {
     shared: Option<Page>,
 }
 
-/// What the writer counted.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct WriterCounters {
+/// What the writer counted, and how full the file is: read by anyone, without waiting for the writer.
+#[derive(Debug, Default)]
+pub struct WriterGauges {
     /// Pages divided.
-    pub splits: u64,
+    pub splits: AtomicU64,
     /// Pages joined.
-    pub merges: u64,
+    pub merges: AtomicU64,
     /// Pages copied because readers could reach them.
-    pub page_copies: u64,
+    pub page_copies: AtomicU64,
     /// Pages written before their checkpoint, to make room.
-    pub frames_stolen: u64,
+    pub frames_stolen: AtomicU64,
+    /// Pages that could be handed out now.
+    pub free_pages: AtomicU64,
+    /// Bytes of memory that the free list takes.
+    pub bitmap_bytes: AtomicU64,
+}
+
+/// Adds to a counter that only the writer changes.
+fn count(counter: &AtomicU64, by: usize) {
+    counter.fetch_add(by as u64, Ordering::Relaxed);
 }
 
 /// The one writer. Between [`Writer::begin`] and [`Writer::publish`] it makes the next state.
@@ -109,7 +119,7 @@ pub struct Writer {
     /// Why pages are written before their checkpoint.
     pub room_cause: Cause,
     /// What was counted.
-    pub counters: WriterCounters,
+    pub gauges: Arc<WriterGauges>,
 }
 
 impl Writer {
@@ -132,7 +142,7 @@ impl Writer {
             root,
             dirty_max: (pages_max / 2).max(4),
             room_cause: Cause::Page,
-            counters: WriterCounters::default(),
+            gauges: Arc::default(),
         }
     }
 
@@ -181,6 +191,8 @@ impl Writer {
         self.born = None;
         let dead = std::mem::take(&mut self.dead);
         self.reclaim.publish(self.root.clone(), dead);
+        self.gauges.free_pages.store(self.space.free() as u64, Ordering::Relaxed);
+        self.gauges.bitmap_bytes.store(self.space.bytes(), Ordering::Relaxed);
     }
 
     /// Gives the running state up, as if [`Writer::begin_abandonable`] had not been called.
@@ -227,7 +239,7 @@ impl Writer {
         for leaves_only in [true, false] {
             if self.pager.pool.dirty() > self.dirty_max / 2 {
                 let ids = self.pager.pool.dirty_ids(leaves_only);
-                self.counters.frames_stolen += self.pager.write_dirty(&ids, self.room_cause)? as u64;
+                count(&self.gauges.frames_stolen, self.pager.write_dirty(&ids, self.room_cause)?);
             }
         }
         Ok(())
@@ -308,11 +320,11 @@ impl Writer {
         if self.private.contains_key(&id.0) {
             return Ok(id);
         }
-        let page = self.pager.page(id, level, Reader::Update)?;
+        let page = self.pager.page(id, level, Reader::Copy)?;
         self.own_page(page)
     }
 
-    fn own_page(&mut self, page: Page) -> Result<PageId> {
+    fn own_page(&mut self, mut page: Page) -> Result<PageId> {
         let id = page.id();
         if page.birth() == self.root.generation {
             // It was spilled: only this commit can reach it.
@@ -321,12 +333,13 @@ impl Writer {
             return Ok(id);
         }
         let (new_id, generation) = (self.new_id()?, self.root.generation);
-        let copy = match self.spare.pop() {
-            Some(spare) => page.copy_into(spare, new_id, generation),
-            None => page.copy_as(new_id, generation),
-        };
-        self.counters.page_copies += 1;
         self.kill(id, page.birth());
+        count(&self.gauges.page_copies, 1);
+        // Fresh from the file and held by nobody else, the page itself becomes the copy.
+        let copy = match self.spare.pop_if(|_| !page.is_unshared()) {
+            Some(spare) => page.copy_into(spare, new_id, generation),
+            None => page.into_copy(new_id, generation),
+        };
         Ok(self.add_private(copy))
     }
 
