@@ -13,20 +13,71 @@ struct Order {
     rows: &'static [&'static [&'static str]],
 }
 
-const ORDERS: &[Order] = &[Order {
-    krate: "engines/kv-io",
-    rows: &[
-        &["commit"],
-        &["wal"],
-        &["home"],
-        &["identity"],
-        &["env"],
-        &["executor", "meter", "os", "sim", "cache"],
-        &["layout", "mapped"],
-        &["vfs"],
-        &["aligned", "checksum", "clock", "codec", "counters", "sync"],
-    ],
-}];
+const ORDERS: &[Order] = &[
+    Order {
+        krate: "engines/kv-io",
+        rows: &[
+            &["commit"],
+            &["wal"],
+            &["home"],
+            &["identity"],
+            &["env"],
+            &["executor", "meter", "os", "sim", "cache"],
+            &["layout", "mapped"],
+            &["vfs"],
+            &["aligned", "checksum", "clock", "codec", "counters", "sync"],
+        ],
+    },
+    Order {
+        krate: "engines/kv-btree",
+        rows: &[
+            &["engine"],
+            &["bulk"],
+            &["scan"],
+            &["core"],
+            &["recovery"],
+            &["check"],
+            &["checkpoint"],
+            &["tree"],
+            &["reclaim", "options"],
+            &["pager"],
+            &["page"],
+        ],
+    },
+    Order {
+        krate: "engines/kv-lsm",
+        rows: &[
+            &["engine"],
+            &["backup", "check", "ingest", "report"],
+            &["recovery", "compaction::manual"],
+            &["flush", "compaction::job"],
+            &["scan"],
+            &["core"],
+            &["pressure"],
+            &["state"],
+            &["compaction::picker"],
+            &["compaction"],
+            &["compaction::gc", "merge", "options", "output"],
+            &["version"],
+            &["memtable", "sstable"],
+            &["cursor", "range_tombstone"],
+            &["entry"],
+            &["counters", "latch", "num"],
+        ],
+    },
+];
+
+/// The uses that go upward all the same, each with its reason. One that is gone must go from here too.
+const UPWARD: &[(&str, &str, &str)] = &[
+    ("engines/kv-btree/src/bulk.rs", "engine", "a backup opens a fresh engine and hands it a snapshot"),
+    (
+        "engines/kv-lsm/src/backup.rs",
+        "engine::LsmEngine",
+        "a backup opens a fresh engine and hands it a snapshot",
+    ),
+    ("engines/kv-lsm/src/core.rs", "flush", "the executor asks the core for jobs and has it run them"),
+    ("engines/kv-lsm/src/pressure.rs", "core", "a writer waits until the core has room"),
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf()
@@ -184,6 +235,7 @@ fn place<'m>(order: &Order, module: &'m str) -> Option<(usize, &'m str)> {
 #[test]
 fn modules_import_downward_only() {
     let mut findings = Vec::new();
+    let mut upward: Vec<_> = UPWARD.iter().map(|(path, used, _)| (*path, *used)).collect();
     for order in ORDERS {
         for (path, text) in sources() {
             let Some(module) = module_of(&path, order.krate) else { continue };
@@ -199,6 +251,9 @@ fn modules_import_downward_only() {
                 match place(order, &used) {
                     Some((_, other)) if other == name => {}
                     Some((other, _)) if other > row => {}
+                    Some(_) if UPWARD.iter().any(|(file, known, _)| (*file, *known) == (&*path, &*used)) => {
+                        upward.retain(|(file, known)| (*file, *known) != (&*path, &*used));
+                    }
                     Some(_) => {
                         findings.push(format!("{path}: `{name}` uses `{used}`, which is not below it"))
                     }
@@ -209,6 +264,9 @@ fn modules_import_downward_only() {
             }
         }
     }
+    findings.extend(
+        upward.iter().map(|(path, used)| format!("{path}: no longer uses `{used}`: strike it off the list")),
+    );
     none("imports that do not go downward", findings);
 }
 
