@@ -10,6 +10,7 @@ use kv_api::{
     Result, Shape, Snapshot, SortedSource,
 };
 use kv_btree::{BTreeEngine, BTreeOptions};
+use kv_io::{Env, SimVfs};
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -117,6 +118,37 @@ fn random_operations_leave_what_a_map_holds_inline() {
     for (seed, page_size) in [(1, 512), (2, 1024), (3, 4096)] {
         let dir = tempfile::tempdir().unwrap();
         churn(dir.path(), page_size, Background::Inline, seed);
+    }
+}
+
+#[test]
+fn direct_io_moves_whole_blocks_at_every_page_size() {
+    for page_size in [4096, 16_384, 65_536] {
+        for simulated in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut options = options(2 << 20, page_size, Background::Inline);
+            options.common.io = IoMode::Direct;
+            // The simulated disk refuses direct I/O that is not aligned; a real one may fall back to buffered.
+            let env = if simulated { Env::simulated(SimVfs::new(7), 7) } else { Env::os() };
+            let mut rng = Rng(page_size as u64);
+            let mut model = Model::new();
+            for _ in 0..2 {
+                let db =
+                    BTreeEngine::open_with(env.clone(), &dir.path().join("db"), options.clone()).unwrap();
+                assert_eq!(contents(&db), model);
+                for _ in 0..150 {
+                    let batch = random_batch(&mut rng, &mut model);
+                    db.write(&batch, Durability::Os).unwrap();
+                }
+                let large = vec![9; 200_001];
+                db.put(b"large", &large, Durability::Os).unwrap();
+                model.insert(b"large".to_vec(), large);
+                assert!(!simulated || db.info().io == Some(IoMode::Direct));
+                db.flush().unwrap();
+                assert_sound(&db);
+                assert_eq!(contents(&db), model);
+            }
+        }
     }
 }
 
