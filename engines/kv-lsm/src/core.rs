@@ -4,7 +4,7 @@
 //! Lock order: commit lock (in the log) > `jobs` > `manifest` > snapshots. The state is swapped without a lock.
 //! `jobs` is held for decisions only; `manifest` spans the manifest's own I/O, which is what orders edits.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -67,6 +67,8 @@ pub struct Core {
     state: ArcSwap<State>,
     visible_seq: AtomicU64,
     next_id: AtomicU64,
+    /// With inline upkeep: something changed since jobs were looked for last.
+    due: AtomicBool,
     manifest: Mutex<Option<Manifest>>,
     jobs: Mutex<Jobs>,
     listeners: Mutex<Vec<Arc<dyn EventListener>>>,
@@ -141,6 +143,7 @@ impl Core {
             state: ArcSwap::from_pointee(state),
             visible_seq: AtomicU64::new(last_seq),
             next_id: AtomicU64::new(next_id),
+            due: AtomicBool::new(true),
             manifest: Mutex::new(manifest),
             jobs: Mutex::default(),
             listeners: Mutex::default(),
@@ -218,7 +221,7 @@ impl Core {
             let active = Arc::new(Memtable::new(last_seq + 1));
             State { active, immutables, version: Arc::clone(&old.version) }
         });
-        self.executor.notify();
+        self.wake();
     }
 
     /// Makes a change of the tables durable and then visible. `flushed` leaves the list of memtables with it.
@@ -241,6 +244,11 @@ impl Core {
             replay_from,
             next_id: Some(self.next_id.load(Ordering::Relaxed)),
         };
+        if let Some((level, a, b)) = self.state().version.with(removed, &added).overlap() {
+            // Our own mistake, if ever; written down it would hide entries for good.
+            let what = format!("tables {} and {} of level {level} would overlap", a.id, b.id);
+            return Err(self.fail(&Error::corruption(manifest.path(), manifest.len(), what)));
+        }
         manifest.append(&edit, Cause::Manifest).map_err(|error| self.fail(&error))?;
         self.state.rcu(|old| {
             let keep = |memtable: &&Arc<Memtable>| flushed.is_none_or(|own| !Arc::ptr_eq(own, memtable));
@@ -259,6 +267,7 @@ impl Core {
         }
         self.resize_cache();
         self.measure_load();
+        self.wake();
         Ok(())
     }
 
@@ -405,9 +414,19 @@ impl Core {
         picker::debt_bytes(&self.state().version, &self.pick_options())
     }
 
-    /// True if callers do the upkeep themselves and some is due, as far as one can tell cheaply.
-    pub fn has_inline_jobs(&self) -> bool {
-        self.options.common.background == Background::Inline
+    /// If callers do the upkeep themselves and some may be due, does it. A commit that is acknowledged already ends
+    /// with this: a job that fails tells the next caller.
+    pub fn run_inline(&self) {
+        let inline = self.options.common.background == Background::Inline;
+        if inline && self.due.swap(false, Ordering::Relaxed) && self.executor.run_inline(self).is_err() {
+            self.due.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// There may be something to do.
+    fn wake(&self) {
+        self.due.store(true, Ordering::Relaxed);
+        self.executor.notify();
     }
 
     /// Bytes of log frames that may wait in memory.

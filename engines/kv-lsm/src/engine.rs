@@ -149,10 +149,7 @@ impl Kv for LsmEngine {
         core.counters.commits.add(u64::from(!batch.is_empty()));
         core.counters.ops_written.add(crate::num::to_u64(batch.len()));
         core.counters.written_bytes.add(batch.user_bytes());
-        if core.has_inline_jobs() {
-            // The commit is acknowledged; a job that fails tells the next caller.
-            let _ = core.executor.run_inline(core);
-        }
+        core.run_inline();
         Ok(info)
     }
 
@@ -232,6 +229,7 @@ impl Kv for LsmEngine {
             Some(log) => log.close(&**core),
             None => Ok(()),
         };
+        core.reap();
         self.shut();
         durable
     }

@@ -66,7 +66,12 @@ pub fn run(core: &Core) -> Result<()> {
     if let Some(table) = table {
         let meta = table.meta();
         (bytes, entries) = (meta.bytes, meta.entries);
-        let level = core.level_for(&core.state().version, &meta.smallest, meta.end.as_deref());
+        let version = Arc::clone(&core.state().version);
+        let level = core.level_for(&version, &meta.smallest, meta.end.as_deref());
+        // Deletes at the bottom would stay for ever: from level 0 a merge takes them down and sheds them.
+        let sheds = meta.tombstones + meta.range_tombstones > 0
+            && version.is_bottom(level, &meta.smallest, meta.end.as_deref());
+        let level = if sheds { 0 } else { level };
         added.push((level, table));
         core.counters.tables_created.add(1);
     }

@@ -55,14 +55,19 @@ pub fn run(
 /// Adds the tables under the next number.
 fn install(core: &Core, output: Output<'_>) -> Result<()> {
     let log = core.log()?;
-    let seq = log.advance(core, |seq| {
+    let mut claimed = false;
+    let added = log.advance(core, |seq| {
         core.seal(seq - 1);
         core.claim_flush()?;
-        let done = place(core, output, seq);
+        claimed = true;
+        place(core, output, seq)
+    });
+    // Only now are the new entries visible. A merge that met them earlier could drop what they replace although a
+    // snapshot was still to be taken below them.
+    if claimed {
         core.release_flush();
-        done
-    })?;
-    log.release(seq + 1).map_err(|error| core.fail(&error))
+    }
+    log.release(added? + 1).map_err(|error| core.fail(&error))
 }
 
 /// Empties the memtables and lists the tables, each as deep as nothing older lies on the way.

@@ -400,3 +400,29 @@ fn the_shape_is_that_of_levels_and_a_full_compaction_leaves_one() -> Result<()> 
     assert!(db.stats().counter("tombstones_dropped") > 0);
     Ok(())
 }
+
+#[test]
+fn deletes_kept_for_a_snapshot_go_with_it_and_nothing_between_them_is_lost() -> Result<()> {
+    let db = LsmEngine::open_with(Env::simulated(SimVfs::new(4), 4), Path::new("/db"), hostile())?;
+    for n in 0..600_u32 {
+        db.put(&n.to_be_bytes(), &[7; 50], Durability::Memory)?;
+    }
+    db.compact(KeyRange::ALL)?;
+    let snapshot = db.snapshot()?;
+    // Deletes at both ends: their tables lie around others that hold none.
+    for n in [0_u32, 1, 2, 597, 598, 599] {
+        db.delete(&n.to_be_bytes(), Durability::Memory)?;
+    }
+    db.compact(KeyRange::ALL)?;
+    assert_eq!((contents(&db)?.len(), db.verify()?.entries), (594, 594));
+    assert!(snapshot.get(&0_u32.to_be_bytes())?.is_some());
+    drop(snapshot);
+    db.compact(KeyRange::ALL)?;
+    assert_eq!(contents(&db)?.len(), 594);
+    assert!(db.verify()?.is_sound());
+    let Shape::Levels(shape) = db.shape()? else { panic!("not levels") };
+    let deletes =
+        shape.levels.iter().flat_map(|level| &level.tables).map(|table| table.tombstones).sum::<u64>();
+    assert_eq!(deletes, 0);
+    Ok(())
+}

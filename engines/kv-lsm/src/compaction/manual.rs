@@ -23,25 +23,34 @@ pub fn run(core: &Core, range: KeyRange<'_>) -> Result<CompactReport> {
         return Ok(report);
     }
     let (start, end) = half_open(range);
-    for level in 0..=LAST_LEVEL {
+    for level in 0..LAST_LEVEL {
         while let Some(task) = begin(core, level, &start, end.as_deref())? {
-            if !task.is_move {
-                let inputs = task.upper.iter().chain(&task.lower);
-                report.read_bytes += inputs.map(|table| table.meta().bytes).sum::<u64>();
-            }
-            let ids: Vec<u64> = task.upper.iter().map(|table| table.meta().id).collect();
-            let before = core.counters.merged_bytes.get();
-            core.merge(&task).map_err(|error| core.fail_unless_refused(error))?;
-            report.written_bytes += core.counters.merged_bytes.get() - before;
-            drop(task);
-            core.reap();
-            // On the last level each table is rewritten once; what deletes are left serve a snapshot.
-            if level == LAST_LEVEL || ids.is_empty() {
-                break;
-            }
+            merge(core, &task, &mut report)?;
+        }
+    }
+    // On the last level each table is rewritten once; what deletes are left serve a snapshot.
+    let mut from = start;
+    while let Some(task) = begin(core, LAST_LEVEL, &from, end.as_deref())? {
+        merge(core, &task, &mut report)?;
+        let (_, done) = picker::span(&task.upper);
+        match done {
+            Some(done) => from = done,
+            None => break,
         }
     }
     Ok(report)
+}
+
+fn merge(core: &Core, task: &CompactionTask<Arc<Table>>, report: &mut CompactReport) -> Result<()> {
+    if !task.is_move {
+        let inputs = task.upper.iter().chain(&task.lower);
+        report.read_bytes += inputs.map(|table| table.meta().bytes).sum::<u64>();
+    }
+    let before = core.counters.merged_bytes.get();
+    core.merge(task).map_err(|error| core.fail_unless_refused(error))?;
+    report.written_bytes += core.counters.merged_bytes.get() - before;
+    core.reap();
+    Ok(())
 }
 
 /// The next task from `level`, once no other merge runs.
@@ -81,23 +90,14 @@ fn choose(
             base
         }
         LAST_LEVEL => {
-            upper = from_first_to_last(upper, |table| {
-                table.meta().tombstones + table.meta().range_tombstones > 0
-            });
+            // One at a time: the outputs of two tables could reach over what lies between them.
+            upper.retain(|table| table.meta().tombstones + table.meta().range_tombstones > 0);
+            upper.truncate(1);
             LAST_LEVEL
         }
         _ => level + 1,
     };
     if upper.is_empty() { None } else { Some(picker::task(version, level, to, upper)) }
-}
-
-/// The tables from the first to the last that `is_wanted`. Those between them go along: an output may span the gap
-/// between its inputs, and must not overlap a table that stayed behind in it.
-fn from_first_to_last<T>(mut tables: Vec<T>, is_wanted: impl Fn(&T) -> bool) -> Vec<T> {
-    let last = tables.iter().rposition(&is_wanted);
-    tables.truncate(last.map_or(0, |last| last + 1));
-    let first = tables.iter().position(is_wanted).unwrap_or(0);
-    tables.split_off(first)
 }
 
 /// `range` as a first key and the first key behind it.
@@ -113,19 +113,4 @@ fn half_open(range: KeyRange<'_>) -> (Vec<u8>, Option<Vec<u8>>) {
         Bound::Excluded(key) => Some(key.to_vec()),
     };
     (start, end)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tables_between_two_that_are_rewritten_go_along() {
-        let wanted = |marked: &[u8], tables: &[u8]| {
-            from_first_to_last(tables.to_vec(), |table| marked.contains(table))
-        };
-        assert_eq!(wanted(&[2, 4], &[1, 2, 3, 4, 5]), [2, 3, 4]);
-        assert_eq!(wanted(&[1], &[1, 2]), [1]);
-        assert!(wanted(&[9], &[1, 2]).is_empty() && wanted(&[1], &[]).is_empty());
-    }
 }

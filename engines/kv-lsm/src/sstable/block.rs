@@ -117,6 +117,12 @@ impl Block {
         }
     }
 
+    /// The same block in memory of its own, so that it does not hold a larger read.
+    pub fn detached(&self) -> Block {
+        let bytes = self.bytes.get().get(..self.used).unwrap_or_default();
+        Block { bytes: BlockBytes::Own(bytes.into()), ..*self }
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.count

@@ -25,6 +25,12 @@ pub enum Fetch {
     },
 }
 
+/// Blocks in a row that must be missed before a scan reads ahead.
+const AHEAD_AFTER: u32 = 2;
+/// The first read ahead in bytes, and how often it doubles.
+const AHEAD_MIN: usize = 8 << 10;
+const AHEAD_DOUBLINGS: u32 = 4;
+
 /// A walk over the entries of one table.
 #[derive(Debug)]
 pub struct TableCursor {
@@ -40,6 +46,8 @@ pub struct TableCursor {
     /// Blocks read ahead, and the number of the first of them.
     ahead: VecDeque<Arc<Block>>,
     ahead_from: usize,
+    /// Blocks in a row that were not in memory.
+    missed: u32,
 }
 
 impl TableCursor {
@@ -57,6 +65,7 @@ impl TableCursor {
             value: (0, 0),
             ahead: VecDeque::new(),
             ahead_from: 0,
+            missed: 0,
         }
     }
 
@@ -66,14 +75,43 @@ impl TableCursor {
     }
 
     fn load(&mut self, block_no: usize) -> Result<Arc<Block>> {
-        let Fetch::Chunks { bytes_max, cause } = self.fetch else {
-            return self.table.block(block_no, Access::Scan);
-        };
         if self.ahead_from != block_no || self.ahead.is_empty() {
-            self.ahead = self.table.blocks_from(block_no, bytes_max, cause)?.into();
+            self.ahead.clear();
+            match self.fetch {
+                Fetch::Cached => return self.load_cached(block_no),
+                Fetch::Chunks { bytes_max, cause } => {
+                    self.ahead = self.table.blocks_from(block_no, bytes_max, cause)?.into();
+                }
+            }
             self.ahead_from = block_no;
         }
+        if matches!(self.fetch, Fetch::Cached) {
+            self.table.count_ahead();
+        }
         self.ahead_from += 1;
+        self.ahead.pop_front().ok_or_else(|| self.table.damaged(0, format!("block {block_no} is missing")))
+    }
+
+    /// Through the cache. Forward, once two blocks in a row were not there, it reads ahead: twice as far with each
+    /// further miss.
+    fn load_cached(&mut self, block_no: usize) -> Result<Arc<Block>> {
+        let in_a_row = self.direction == Direction::Forward && block_no == self.block_no + 1;
+        if !in_a_row || self.table.is_cached(block_no) {
+            self.missed = 0;
+            return self.table.block(block_no, Access::Scan);
+        }
+        self.missed += 1;
+        if self.missed < AHEAD_AFTER || self.table.is_mapped() {
+            return self.table.block(block_no, Access::Scan);
+        }
+        let bytes_max = AHEAD_MIN << (self.missed - AHEAD_AFTER).min(AHEAD_DOUBLINGS);
+        let blocks = self.table.blocks_from(block_no, bytes_max, Cause::ScanRead)?;
+        self.ahead = blocks.iter().map(|block| Arc::new(block.detached())).collect();
+        for (i, block) in self.ahead.iter().enumerate() {
+            self.table.keep(block_no + i, block);
+        }
+        self.table.count_ahead();
+        self.ahead_from = block_no + 1;
         self.ahead.pop_front().ok_or_else(|| self.table.damaged(0, format!("block {block_no} is missing")))
     }
 

@@ -312,6 +312,28 @@ impl Table {
         Ok(block)
     }
 
+    /// True if block `i` is in the cache.
+    pub fn is_cached(&self, i: usize) -> bool {
+        self.index.place(i).is_some_and(|place| self.space.cache.get(self.meta.id, place.start).is_some())
+    }
+
+    /// True if blocks come from a mapped file.
+    pub fn is_mapped(&self) -> bool {
+        self.map.is_some()
+    }
+
+    /// Puts a block that was read ahead into the cache.
+    pub fn keep(&self, i: usize, block: &Arc<Block>) {
+        if let Some(place) = self.index.place(i) {
+            self.space.cache.insert(self.meta.id, place.start, Arc::clone(block), block.bytes());
+        }
+    }
+
+    /// Counts a block that a scan asked for and that had to be read, alone or ahead.
+    pub fn count_ahead(&self) {
+        self.space.data_reads.miss(Access::Scan);
+    }
+
     fn place(&self, i: usize) -> Result<Range<u64>> {
         let count = self.index.len();
         self.index.place(i).ok_or_else(|| self.damaged(0, format!("there is no block {i} among {count}")))
