@@ -1,5 +1,5 @@
-//! Core: what the handle, its snapshots and its threads share; how a batch gets in ([`Apply`]) and how upkeep is
-//! chosen and run ([`Upkeep`]).
+//! Core: what the handle, its snapshots and its threads share, and how a batch gets in ([`Apply`]). How upkeep is
+//! chosen and run stands in `upkeep.rs`.
 //!
 //! Lock order: commit lock (in the log) > `jobs` > `manifest` > snapshots. The state is swapped without a lock.
 //! `jobs` is held for decisions only; `manifest` spans the manifest's own I/O, which is what orders edits.
@@ -8,15 +8,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
-use kv_api::{Background, Batch, Cause, Error, ErrorKind, Event, EventListener, Limits, Result, SeqNo};
+use kv_api::{Batch, Cause, Error, ErrorKind, Event, EventListener, Limits, Result, SeqNo};
 use kv_io::commit::{Apply, CommitLog, Room};
-use kv_io::executor::{Executor, Upkeep};
+use kv_io::executor::Executor;
 use kv_io::sync::lock;
 use kv_io::{Env, Home, Meter};
 
-use crate::compaction::CompactionTask;
-use crate::compaction::picker::{self, PickOptions, Rounds};
+use crate::compaction::picker::PickOptions;
 use crate::counters::Counters;
+use crate::jobs::Jobs;
 use crate::latch::Latch;
 use crate::memtable::{Memtable, NODE_BYTES};
 use crate::num::to_u64;
@@ -28,7 +28,6 @@ use crate::state::{Snapshots, State};
 use crate::version::Version;
 use crate::version::edit::VersionEdit;
 use crate::version::manifest::{self, Manifest};
-use crate::{compaction, flush};
 
 /// Sealed memtables that may wait for their flush; a writer that needs to seal one more waits.
 pub const IMMUTABLES_MAX: usize = 2;
@@ -68,36 +67,10 @@ pub struct Core {
     visible_seq: AtomicU64,
     next_id: AtomicU64,
     /// With inline upkeep: something changed since jobs were looked for last.
-    due: AtomicBool,
+    pub(crate) due: AtomicBool,
     manifest: Mutex<Option<Manifest>>,
-    jobs: Mutex<Jobs>,
+    pub(crate) jobs: Mutex<Jobs>,
     listeners: Mutex<Vec<Arc<dyn EventListener>>>,
-}
-
-/// What runs now, and what was chosen before.
-#[derive(Default)]
-struct Jobs {
-    flushing: bool,
-    /// Keys and levels of the merge that runs.
-    merging: Option<Merging>,
-    rounds: Rounds,
-    /// Flushed memtables: their entries are freed by a job, never by a client that happened to be last.
-    retired: Vec<Arc<Memtable>>,
-}
-
-struct Merging {
-    start: Vec<u8>,
-    end: Option<Vec<u8>>,
-}
-
-/// One piece of upkeep.
-pub enum Job {
-    /// Write the oldest sealed memtable to a table.
-    Flush,
-    /// Merge tables.
-    Compact(CompactionTask<Arc<Table>>),
-    /// Remove files and memtables that nobody uses any more.
-    Reap,
 }
 
 /// What a core is made of, once recovery is done.
@@ -314,115 +287,6 @@ impl Core {
         self.space.cache.set_bytes_max(left.max(budget / 16));
     }
 
-    /// Writes out the oldest sealed memtable if no one else does: called between the outputs of a long merge, so
-    /// that writers never wait for it to end.
-    ///
-    /// # Errors
-    /// Those of [`flush::run`].
-    pub fn flush_if_due(&self) -> Result<()> {
-        if self.state().immutables.is_empty() || !self.try_claim_flush() {
-            return Ok(());
-        }
-        let done = flush::run(self);
-        self.release_flush();
-        self.reap();
-        done
-    }
-
-    /// The level for a new table over `start..end`: as deep as nothing older lies on the way, unless a merge that
-    /// runs may put something there.
-    pub fn level_for(&self, version: &Version, start: &[u8], end: Option<&[u8]>) -> usize {
-        let jobs = lock(&self.jobs);
-        let apart = |merging: &Merging| {
-            end.is_some_and(|end| end <= merging.start.as_slice())
-                || merging.end.as_deref().is_some_and(|end| end <= start)
-        };
-        if jobs.merging.as_ref().is_some_and(|merging| !apart(merging)) {
-            return 0;
-        }
-        let base = picker::targets(version, &self.pick_options()).base;
-        version.deepest_free(start, end, base)
-    }
-
-    /// Marks `choose`'s task as the merge that runs, if none runs and no flush is choosing its level.
-    pub fn begin_merge(
-        &self,
-        choose: impl FnOnce(&Version, &Rounds) -> Option<CompactionTask<Arc<Table>>>,
-    ) -> Option<CompactionTask<Arc<Table>>> {
-        let mut jobs = lock(&self.jobs);
-        if jobs.merging.is_some() || jobs.flushing {
-            return None;
-        }
-        let task = choose(&self.state().version, &jobs.rounds)?;
-        let (mut start, mut end) = picker::span(&task.upper);
-        if !task.lower.is_empty() {
-            let (lower_start, lower_end) = picker::span(&task.lower);
-            start = start.min(lower_start);
-            end = end.zip(lower_end).map(|(a, b)| a.max(b));
-        }
-        if let (Some(round), Some(first)) = (jobs.rounds.get_mut(task.from), task.upper.first()) {
-            *round = first.meta().smallest.clone();
-        }
-        jobs.merging = Some(Merging { start, end });
-        Some(task)
-    }
-
-    /// Runs a task begun with [`Core::begin_merge`].
-    ///
-    /// # Errors
-    /// Those of [`compaction::job::run`].
-    pub fn merge(&self, task: &CompactionTask<Arc<Table>>) -> Result<()> {
-        let done = compaction::job::run(self, task);
-        lock(&self.jobs).merging = None;
-        self.executor.announce();
-        done
-    }
-
-    /// Waits until no one else flushes, and keeps others from it until [`Core::release_flush`]; no merge begins
-    /// either.
-    ///
-    /// # Errors
-    /// `Closed`, `Poisoned`, `NoSpace`.
-    pub fn claim_flush(&self) -> Result<()> {
-        let claimed = self.executor.wait_until(self, None, &mut || {
-            self.latch.check_writable()?;
-            Ok(self.try_claim_flush())
-        });
-        claimed.map(drop)
-    }
-
-    fn try_claim_flush(&self) -> bool {
-        !std::mem::replace(&mut lock(&self.jobs).flushing, true)
-    }
-
-    /// Lets others flush again.
-    pub fn release_flush(&self) {
-        lock(&self.jobs).flushing = false;
-        self.executor.announce();
-    }
-
-    /// True if no memtable waits, no job runs and no level is full.
-    pub fn is_settled(&self) -> bool {
-        let state = self.state();
-        let options = self.pick_options();
-        let is_full = picker::scores(&state.version, &options).iter().any(|score| score.fill >= 1.0);
-        state.immutables.is_empty() && !is_full && !self.is_busy()
-    }
-
-    /// Bytes that upkeep still has to rewrite.
-    pub fn debt_bytes(&self) -> u64 {
-        picker::debt_bytes(&self.state().version, &self.pick_options())
-    }
-
-    /// If callers do the upkeep themselves and some may be due, does it. A commit that is acknowledged already ends
-    /// with this: a job that fails tells the next caller.
-    pub fn run_inline(&self) {
-        let inline = self.options.common.background == Background::Inline;
-        if inline && self.due.swap(false, Ordering::Relaxed) && self.executor.run_inline(self).is_err() {
-            self.due.store(true, Ordering::Relaxed);
-        }
-    }
-
     /// There may be something to do.
     fn wake(&self) {
         self.due.store(true, Ordering::Relaxed);
@@ -443,36 +307,6 @@ impl Core {
             ErrorKind::NoSpace | ErrorKind::Closed => error,
             _ => self.fail(&error),
         }
-    }
-
-    /// True if a flush or a merge runs.
-    pub fn is_busy(&self) -> bool {
-        let jobs = lock(&self.jobs);
-        jobs.flushing || jobs.merging.is_some()
-    }
-
-    /// Bytes of flushed memtables that readers still hold.
-    pub fn retired_bytes(&self) -> u64 {
-        lock(&self.jobs).retired.iter().map(|memtable| memtable.bytes()).sum()
-    }
-
-    /// Removes what nobody uses any more.
-    pub fn reap(&self) {
-        let unused: Vec<Arc<Memtable>> = {
-            let mut jobs = lock(&self.jobs);
-            let (unused, used) = std::mem::take(&mut jobs.retired)
-                .into_iter()
-                .partition(|memtable| Arc::strong_count(memtable) == 1);
-            jobs.retired = used;
-            unused
-        };
-        drop(unused);
-        self.counters.tables_removed.add(self.space.remove_dead());
-    }
-
-    fn has_waste(&self) -> bool {
-        let unused = |memtable: &Arc<Memtable>| Arc::strong_count(memtable) == 1;
-        self.space.has_dead() || lock(&self.jobs).retired.iter().any(unused)
     }
 
     /// Forgets everything that is kept in memory, at close.
@@ -555,42 +389,5 @@ impl Apply for Core {
 
     fn check(&self) -> Result<()> {
         self.latch.check_writable()
-    }
-}
-
-impl Upkeep for Core {
-    type Job = Job;
-
-    fn next_job(&self) -> Option<Job> {
-        if self.latch.check_writable().is_err() {
-            return None;
-        }
-        if !self.state().immutables.is_empty() && self.try_claim_flush() {
-            return Some(Job::Flush);
-        }
-        let options = self.pick_options();
-        if let Some(task) = self.begin_merge(|version, rounds| picker::pick(version, &options, rounds)) {
-            return Some(Job::Compact(task));
-        }
-        self.has_waste().then_some(Job::Reap)
-    }
-
-    fn run(&self, job: Job) -> Result<()> {
-        let done = match job {
-            Job::Flush => {
-                let done = flush::run(self);
-                self.release_flush();
-                done
-            }
-            Job::Compact(task) => self.merge(&task),
-            Job::Reap => Ok(()),
-        };
-        // At once, not as a job of low rank: while merges are always due, memory would only grow.
-        self.reap();
-        done
-    }
-
-    fn poison(&self, error: &Error) {
-        Apply::poison(self, error);
     }
 }

@@ -66,6 +66,7 @@ pub mod engine;
 pub mod entry;
 pub mod flush;
 pub mod ingest;
+pub mod jobs;
 pub mod latch;
 pub mod memtable;
 pub mod merge;
@@ -79,6 +80,7 @@ pub mod report;
 pub mod scan;
 pub mod sstable;
 pub mod state;
+pub mod upkeep;
 pub mod version;
 
 pub use engine::LsmEngine;
