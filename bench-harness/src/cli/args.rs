@@ -48,8 +48,12 @@ pub enum Command {
     /// Run workloads on engines.
     Run(Box<RunArgs>),
     /// Show engines, their options, and the ready workloads.
+    #[command(after_help = "Example:\n  kvlab list --json")]
     List,
     /// Read a whole database and check every invariant; with --acks, every acknowledged write too.
+    #[command(
+        after_help = "Examples:\n  kvlab verify db\n  kvlab verify kvlab-data/write-heavy-lsm --acks acks"
+    )]
     Verify {
         /// What to check.
         #[command(flatten)]
