@@ -47,6 +47,13 @@ pub struct StallCounter {
     pub wall_ns: AtomicU64,
 }
 
+impl StallCounter {
+    fn add(&self, wall_ns: u64) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.wall_ns.fetch_add(wall_ns, Ordering::Relaxed);
+    }
+}
+
 /// Why a writer waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
@@ -65,6 +72,9 @@ impl Wait {
         }
     }
 }
+
+/// Longest time that a commit is held back, in nanoseconds.
+const DELAY_NS_MAX: u64 = 1_000_000;
 
 /// What presses for a checkpoint.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +95,14 @@ impl Pressure {
     /// True if a checkpoint is due.
     pub fn wants_checkpoint(&self) -> bool {
         self.dirty >= self.dirty_start || self.log_bytes > self.log_bytes_max
+    }
+
+    /// How long a commit is held back while a checkpoint runs and the log grows past its limit: nothing at the
+    /// limit, a millisecond where writers would have to wait, so that they do not run into a wall.
+    pub fn delay_ns(&self) -> u64 {
+        let over = self.log_bytes.saturating_sub(self.log_bytes_max);
+        let share = u128::from(over.min(self.log_bytes_max)) * u128::from(DELAY_NS_MAX);
+        u64::try_from(share / u128::from(self.log_bytes_max.max(1))).unwrap_or(DELAY_NS_MAX)
     }
 
     /// Why a writer must wait while a checkpoint runs. Without one, a commit makes its own room.
@@ -140,8 +158,8 @@ pub struct Core {
     pub report: RecoveryReport,
     /// What users asked for.
     pub user: UserCounters,
-    /// Waiting for dirty pages and for the log.
-    pub stalls: [StallCounter; 2],
+    /// Waiting for dirty pages and for the log, and being held back.
+    pub stalls: [StallCounter; 3],
     clock: Arc<dyn Clock>,
     schedule: Mutex<Schedule>,
     poisoned: OnceLock<Error>,
@@ -245,6 +263,17 @@ impl Core {
         (is_due || self.executor.blocked().is_some()).then_some(wait)
     }
 
+    /// Holds a commit back a little while the log outgrows a running checkpoint.
+    fn delay(&self) {
+        let delay_ns = self.pressure().delay_ns();
+        if delay_ns == 0 || !lock(&self.schedule).running {
+            return;
+        }
+        self.clock.sleep(Duration::from_nanos(delay_ns));
+        let [_, _, delay] = &self.stalls;
+        delay.add(delay_ns);
+    }
+
     /// Asks for a checkpoint and waits until one that began later is done.
     ///
     /// # Errors
@@ -323,17 +352,19 @@ impl Upkeep for Core {
 
 impl Apply for Core {
     fn admit(&self, _bytes: usize, _ops: usize) -> Result<()> {
-        let Some(wait) = self.must_wait() else { return Ok(()) };
+        let Some(wait) = self.must_wait() else {
+            self.delay();
+            return Ok(());
+        };
         let start_ns = self.clock.now_ns();
         let outcome = self.executor.wait_until(self, None, &mut || {
             Apply::check(self)?;
             Ok(self.must_wait().is_none())
         });
         let wall_ns = self.clock.now_ns().saturating_sub(start_ns);
-        let [dirty, log] = &self.stalls;
+        let [dirty, log, _] = &self.stalls;
         let stall = if wait == Wait::DirtyLimit { dirty } else { log };
-        stall.count.fetch_add(1, Ordering::Relaxed);
-        stall.wall_ns.fetch_add(wall_ns, Ordering::Relaxed);
+        stall.add(wall_ns);
         self.tell(&Event::Stall { name: wait.name(), wall_ns });
         outcome.map(|_| ())
     }
@@ -396,5 +427,28 @@ impl Core {
     /// True if `error` only says that a checkpoint found no room: nothing is lost, the log has everything.
     pub fn is_no_space(error: &Error) -> bool {
         error.kind() == ErrorKind::NoSpace
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pressure_rises_from_a_checkpoint_over_a_delay_to_a_wait() {
+        let at = |dirty, log_bytes| Pressure {
+            dirty,
+            dirty_start: 40,
+            dirty_max: 50,
+            log_bytes,
+            log_bytes_max: 1000,
+        };
+        assert!(!at(39, 1000).wants_checkpoint() && at(39, 1000).delay_ns() == 0);
+        assert!(at(40, 0).wants_checkpoint() && at(0, 1001).wants_checkpoint());
+        assert_eq!(at(0, 1500).delay_ns(), DELAY_NS_MAX / 2);
+        assert_eq!(at(0, 9000).delay_ns(), DELAY_NS_MAX);
+        assert_eq!(at(49, 1999).stalls(), None);
+        assert_eq!(at(50, 0).stalls(), Some(Wait::DirtyLimit));
+        assert_eq!(at(0, 2002).stalls(), Some(Wait::LogLimit));
     }
 }

@@ -90,7 +90,7 @@ impl BTreeEngine {
     }
 
     fn stall_stats(&self) -> Vec<Stall> {
-        let names = ["dirty limit", "log limit"];
+        let names = ["dirty limit", "log limit", "write delay"];
         let stalls = names.iter().zip(&self.core.stalls);
         stalls
             .map(|(name, stall)| Stall {

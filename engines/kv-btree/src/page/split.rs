@@ -16,6 +16,11 @@ pub struct Bounds {
 }
 
 impl Bounds {
+    /// True if `key` lies between the bounds.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.low.as_deref().is_none_or(|low| low <= key) && self.high.as_deref().is_none_or(|high| key < high)
+    }
+
     /// What every key between the bounds begins with.
     pub fn prefix(&self) -> &[u8] {
         common(self.low.as_deref(), self.high.as_deref())

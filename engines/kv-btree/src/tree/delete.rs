@@ -16,6 +16,7 @@ impl Writer {
     /// # Errors
     /// `NoSpace`, `Io`, `Corruption`; the running state is then unusable.
     pub fn delete(&mut self, key: &[u8]) -> Result<()> {
+        self.lift_finger();
         self.descend(key)?;
         let depth = self.path.len() - 1;
         let leaf = self.page(self.step(depth).0, 0)?;
@@ -43,6 +44,7 @@ impl Writer {
         if end.is_some_and(|end| end <= start) {
             return Ok(());
         }
+        self.lift_finger();
         match self.prune(self.root.page, self.root.level(), start, end)? {
             Some(root) => self.root.page = root,
             None => self.plant()?,

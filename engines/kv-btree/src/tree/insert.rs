@@ -28,8 +28,7 @@ impl Writer {
     }
 
     fn put_value(&mut self, key: &[u8], value: Value<'_>) -> Result<()> {
-        self.descend(key)?;
-        self.own_path()?;
+        self.reach(key)?;
         let depth = self.path.len() - 1;
         let (id, _) = self.step(depth);
         let put = leaf::put(self.private_mut(id, 0)?, key, value);
@@ -39,6 +38,7 @@ impl Writer {
         if put.done {
             return Ok(());
         }
+        self.lift_finger();
         let bounds = self.bounds(depth)?;
         let page = self.page(id, 0)?;
         let split = leaf::split(&page, key, value, &bounds);

@@ -111,6 +111,9 @@ pub struct Writer {
     ready: Vec<Dead>,
     spare: Vec<Page>,
     path: Vec<Step>,
+    /// What the leaf at the end of the path may hold, while puts keep going there: then no descent is needed.
+    finger: Option<Bounds>,
+    last_leaf: PageId,
     root: Root,
     /// Pages born after this generation were never seen by a checkpoint.
     pub checkpointed: u64,
@@ -138,6 +141,8 @@ impl Writer {
             ready: Vec::new(),
             spare: Vec::new(),
             path: Vec::new(),
+            finger: None,
+            last_leaf: PageId::NONE,
             checkpointed: root.generation,
             root,
             dirty_max: (pages_max / 2).max(4),
@@ -153,6 +158,7 @@ impl Writer {
 
     /// Begins the next state.
     pub fn begin(&mut self) {
+        self.lift_finger();
         self.take_back();
         self.root.generation = self.reclaim.newest().generation + 1;
     }
@@ -197,6 +203,7 @@ impl Writer {
 
     /// Gives the running state up, as if [`Writer::begin_abandonable`] had not been called.
     pub fn abandon(&mut self) {
+        self.lift_finger();
         self.private.clear();
         let born: BTreeSet<PageId> = self.born.take().unwrap_or_default().into_iter().collect();
         for dead in std::mem::take(&mut self.dead) {
@@ -388,6 +395,30 @@ impl Writer {
         }
         self.root.values = self.root.values.saturating_sub(1);
         Ok(())
+    }
+
+    /// Goes to the leaf for `key` and makes the path belong to the running commit. Keys that come in order mostly
+    /// find themselves there already: two puts into one leaf in a row put the finger on it.
+    fn reach(&mut self, key: &[u8]) -> Result<()> {
+        if self.finger.as_ref().is_some_and(|bounds| bounds.contains(key)) {
+            return Ok(());
+        }
+        self.finger = None;
+        self.descend(key)?;
+        self.own_path()?;
+        let depth = self.path.len() - 1;
+        let (leaf, _) = self.step(depth);
+        if leaf == self.last_leaf {
+            self.finger = Some(self.bounds(depth)?);
+        }
+        self.last_leaf = leaf;
+        Ok(())
+    }
+
+    /// The path is about to change.
+    fn lift_finger(&mut self) {
+        self.finger = None;
+        self.last_leaf = PageId::NONE;
     }
 
     /// Descends to the leaf for `key`; afterwards `path` holds the pages, the leaf last.
