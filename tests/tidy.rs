@@ -50,11 +50,12 @@ const ORDERS: &[Order] = &[
             &["engine"],
             &["backup", "check", "ingest", "report"],
             &["recovery", "compaction::manual"],
+            &["upkeep"],
             &["flush", "compaction::job"],
             &["scan"],
             &["core"],
             &["pressure"],
-            &["state"],
+            &["jobs", "state"],
             &["compaction::picker"],
             &["compaction"],
             &["compaction::gc", "merge", "options", "output"],
@@ -74,7 +75,6 @@ const UPWARD: &[(&str, &str, &str)] = &[
         "engine::LsmEngine",
         "a backup opens a fresh engine and hands it a snapshot",
     ),
-    ("engines/kv-lsm/src/core.rs", "flush", "the executor asks the core for jobs and has it run them"),
     ("engines/kv-lsm/src/pressure.rs", "core", "a writer waits until the core has room"),
 ];
 
