@@ -43,27 +43,27 @@ each_engine!(hostile, random_settings, threads, small_cases);
 
 /// The smallest settings.
 fn hostile(engine: Engine) -> kv_api::Result<()> {
-    for seed in seeds(3, 20, 500) {
+    for seed in seeds(6, 20, 500) {
         let _repeat = Repeat::new("model", "hostile", seed);
-        run(engine, Knobs::hostile(), seed, by_share(2_000, 10_000, 10_000))?;
+        run(engine, Knobs::hostile(), seed, by_share(5_000, 10_000, 10_000))?;
     }
     Ok(())
 }
 
 /// Settings drawn at random.
 fn random_settings(engine: Engine) -> kv_api::Result<()> {
-    for seed in seeds(4, 40, 1000) {
+    for seed in seeds(10, 40, 1000) {
         let _repeat = Repeat::new("model", "random_settings", seed);
-        run(engine, Knobs::random(&mut Rng::new(!seed)), seed, by_share(1_000, 5_000, 10_000))?;
+        run(engine, Knobs::random(&mut Rng::new(!seed)), seed, by_share(3_000, 5_000, 10_000))?;
     }
     Ok(())
 }
 
 /// Upkeep on threads, beside the operations.
 fn threads(engine: Engine) -> kv_api::Result<()> {
-    for seed in seeds(1, 10, 100) {
+    for seed in seeds(2, 10, 100) {
         let _repeat = Repeat::new("model", "threads", seed);
-        run(engine, Knobs::hostile().with_threads(2), seed, by_share(1_000, 10_000, 10_000))?;
+        run(engine, Knobs::hostile().with_threads(2), seed, by_share(3_000, 10_000, 10_000))?;
     }
     Ok(())
 }
@@ -71,7 +71,7 @@ fn threads(engine: Engine) -> kv_api::Result<()> {
 /// Few operations, so that a failure shrinks to the least that shows it.
 fn small_cases(engine: Engine) -> kv_api::Result<()> {
     let config = ProptestConfig {
-        cases: by_share(40, 400, 10_000),
+        cases: by_share(100, 400, 10_000),
         failure_persistence: None,
         ..ProptestConfig::default()
     };

@@ -294,3 +294,21 @@ fn lint_exceptions_are_argued() {
     }
     none("lint exceptions without a reason", findings);
 }
+
+#[test]
+fn unsafe_code_is_where_the_architecture_says() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let section =
+        text.split("## Modules with `unsafe`").nth(1).expect("the list of modules with unsafe code");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let mut listed: Vec<String> = rows.map(str::to_owned).collect();
+    let marks = ["#[expect(unsafe_code", "#![expect(unsafe_code", "unsafe_code,"];
+    let is_mark = |line: &str| marks.iter().any(|mark| line.trim_start().starts_with(mark));
+    let uses = |text: &str| text.lines().any(is_mark);
+    let mut found: Vec<String> =
+        sources().into_iter().filter(|(_, text)| uses(text)).map(|(path, _)| path).collect();
+    listed.sort();
+    found.sort();
+    assert_eq!(found, listed, "left: modules that expect the lint; right: those in ARCHITECTURE.md");
+}

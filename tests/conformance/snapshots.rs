@@ -11,6 +11,7 @@ for_every_engine!(
     eight_snapshots_keep_eight_states,
     a_snapshot_survives_a_range_delete,
     snapshots_are_dropped_in_any_order,
+    deletes_kept_for_a_snapshot_go_without_disorder,
     everything_after_close_is_closed,
     a_snapshot_reads_from_many_threads,
 );
@@ -96,6 +97,31 @@ fn snapshots_are_dropped_in_any_order(lab: &Lab) -> Result<()> {
         }
     }
     assert_eq!(db.stats().snapshots_open, 0);
+    Ok(())
+}
+
+/// Deletes at both ends, kept for a snapshot through one compaction, leave with the next one: what lies between
+/// them must stay in its place.
+fn deletes_kept_for_a_snapshot_go_without_disorder(lab: &Lab) -> Result<()> {
+    let db = lab.open()?;
+    fill(&*db, 0, 3000)?;
+    db.flush()?;
+    unless_unsupported(db.compact(KeyRange::ALL).map(|_| ()))?;
+    let mut expected = check::contents(&*db)?;
+    let snapshot = db.snapshot()?;
+    for n in (0..20).chain(2980..3000) {
+        db.delete(&key(n), LEVEL)?;
+        expected.remove(&key(n));
+    }
+    db.flush()?;
+    unless_unsupported(db.compact(KeyRange::ALL).map(|_| ()))?;
+    assert_eq!(check::contents(&*snapshot)?.len(), 3000);
+    drop(snapshot);
+    for _ in 0..2 {
+        unless_unsupported(db.compact(KeyRange::ALL).map(|_| ()))?;
+        check::holds(&*db, &expected, "after compacting without the snapshot")?;
+        db.verify_now();
+    }
     Ok(())
 }
 
