@@ -51,6 +51,7 @@ const ORDERS: &[Order] = &[
             &["backup", "check", "ingest", "report"],
             &["recovery", "compaction::manual"],
             &["upkeep"],
+            &["upkeep"],
             &["flush", "compaction::job"],
             &["scan"],
             &["core"],
