@@ -25,14 +25,14 @@ pub fn run(core: &Core, range: KeyRange<'_>) -> Result<CompactReport> {
     let (start, end) = half_open(range);
     for level in 0..LAST_LEVEL {
         while let Some(task) = begin(core, level, &start, end.as_deref())? {
-            merge(core, &task, &mut report)?;
+            merge(core, task, &mut report)?;
         }
     }
     // On the last level each table is rewritten once; what deletes are left serve a snapshot.
     let mut from = start;
     while let Some(task) = begin(core, LAST_LEVEL, &from, end.as_deref())? {
-        merge(core, &task, &mut report)?;
         let (_, done) = picker::span(&task.upper);
+        merge(core, task, &mut report)?;
         match done {
             Some(done) => from = done,
             None => break,
@@ -41,14 +41,16 @@ pub fn run(core: &Core, range: KeyRange<'_>) -> Result<CompactReport> {
     Ok(report)
 }
 
-fn merge(core: &Core, task: &CompactionTask<Arc<Table>>, report: &mut CompactReport) -> Result<()> {
+fn merge(core: &Core, task: CompactionTask<Arc<Table>>, report: &mut CompactReport) -> Result<()> {
     if !task.is_move {
         let inputs = task.upper.iter().chain(&task.lower);
         report.read_bytes += inputs.map(|table| table.meta().bytes).sum::<u64>();
     }
     let before = core.counters.merged_bytes.get();
-    core.merge(task).map_err(|error| core.fail_unless_refused(error))?;
+    core.merge(&task).map_err(|error| core.fail_unless_refused(error))?;
     report.written_bytes += core.counters.merged_bytes.get() - before;
+    // The task was the last to hold its inputs.
+    drop(task);
     core.reap();
     Ok(())
 }
