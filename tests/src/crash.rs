@@ -197,7 +197,10 @@ impl Run<'_> {
             Step::Write(batch, level) => {
                 self.history().push(|map| map::apply(map, batch));
                 let info = db.write(batch, *level)?;
-                self.history().acknowledge(info.durability);
+                // An empty batch does nothing, so it makes nothing before it durable either.
+                if !batch.is_empty() {
+                    self.history().acknowledge(info.durability);
+                }
             }
             Step::Ingest(entries) => {
                 self.history().push(|map| map.extend(entries.iter().cloned()));
