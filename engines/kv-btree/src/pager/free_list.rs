@@ -154,8 +154,10 @@ impl FreeList {
         let first = match self.find_run(count, self.run_at).or_else(|| self.find_run(count, 0)) {
             Some(first) => first,
             None => {
+                // By no more than the run: where free pages are scattered this happens often, and growing by a
+                // share of the file each time would let it grow without need.
                 let end = self.pages;
-                self.grow(count)?;
+                self.grow_by(count.max(GROWTH_BYTES_MIN as usize / self.page_bytes))?;
                 self.find_run(count, end)?
             }
         };
@@ -233,7 +235,11 @@ impl FreeList {
     fn grow(&mut self, least: usize) -> Option<()> {
         let bytes =
             (self.pages as u64 * self.page_bytes as u64 / 8).clamp(GROWTH_BYTES_MIN, GROWTH_BYTES_MAX);
-        let pages = self.pages + least.max(usize::try_from(bytes).ok()? / self.page_bytes);
+        self.grow_by(least.max(usize::try_from(bytes).ok()? / self.page_bytes))
+    }
+
+    fn grow_by(&mut self, more: usize) -> Option<()> {
+        let pages = self.pages + more;
         if pages >= u32::MAX as usize {
             return None;
         }
@@ -302,6 +308,19 @@ mod tests {
         list.release(first, true);
         assert_eq!(list.allocate_run(1, false), Some(first));
         assert_ne!(list.allocate(), Some(first));
+    }
+
+    #[test]
+    fn a_run_among_scattered_pages_makes_the_file_longer_by_itself_only() {
+        let mut list = FreeList::new(4096, 0, Bits::default(), 2);
+        let pages: Vec<_> = (0..20_000).map(|_| list.allocate().unwrap()).collect();
+        pages.iter().step_by(2).for_each(|page| list.release(*page, false));
+        while list.find_run(20, 0).is_some() {
+            list.allocate().unwrap();
+        }
+        let before = list.pages();
+        list.allocate_run(20, false).unwrap();
+        assert_eq!(list.pages(), before + 20);
     }
 
     #[test]
