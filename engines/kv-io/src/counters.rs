@@ -1,10 +1,12 @@
-//! Counters for hot paths: threads add in different cache lines, readers of the sum pay for it.
+//! Counters that both engines keep: what users asked for, which blocks were read, how long writers waited. On hot
+//! paths threads add in different cache lines; readers of the sum pay for it.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam::utils::CachePadded;
-use kv_api::stats::BlockReads;
+use kv_api::Batch;
+use kv_api::stats::{BlockReads, Stall, UserStats};
 
 /// Cells per counter. More threads than cells share, which costs time but never a count.
 const CELLS: usize = 16;
@@ -89,6 +91,78 @@ impl ReadCounters {
             scan_requests: self.scan_requests.get(),
             scan_misses: self.scan_misses.get(),
         }
+    }
+}
+
+/// What users asked for.
+#[derive(Debug, Default)]
+pub struct UserCounters {
+    gets: ShardedCounter,
+    hits: ShardedCounter,
+    scans: ShardedCounter,
+    scanned_entries: ShardedCounter,
+    ops_written: ShardedCounter,
+    written_bytes: ShardedCounter,
+    commits: ShardedCounter,
+}
+
+impl UserCounters {
+    /// Counts a get, and whether it found a value; returns that.
+    pub fn count_get(&self, found: bool) -> bool {
+        self.gets.add(1);
+        self.hits.add(u64::from(found));
+        found
+    }
+
+    /// Counts a scan.
+    pub fn count_scan(&self) {
+        self.scans.add(1);
+    }
+
+    /// Counts entries that scans gave out.
+    pub fn count_scanned(&self, entries: u64) {
+        self.scanned_entries.add(entries);
+    }
+
+    /// Counts a committed batch; an empty one committed nothing.
+    pub fn count_commit(&self, batch: &Batch) {
+        self.commits.add(u64::from(!batch.is_empty()));
+        self.ops_written.add(batch.len() as u64);
+        self.written_bytes.add(batch.user_bytes());
+    }
+
+    /// The counts.
+    pub fn stats(&self) -> UserStats {
+        UserStats {
+            gets: self.gets.get(),
+            hits: self.hits.get(),
+            scans: self.scans.get(),
+            scanned_entries: self.scanned_entries.get(),
+            ops_written: self.ops_written.get(),
+            written_bytes: self.written_bytes.get(),
+            commits: self.commits.get(),
+        }
+    }
+}
+
+/// Waiting for one reason. Whoever waits has time to share a cache line.
+#[derive(Debug, Default)]
+pub struct StallCounter {
+    count: AtomicU64,
+    wall_ns: AtomicU64,
+}
+
+impl StallCounter {
+    /// Counts a wait of `wall_ns`.
+    pub fn add(&self, wall_ns: u64) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.wall_ns.fetch_add(wall_ns, Ordering::Relaxed);
+    }
+
+    /// How often and how long, under the name of the reason.
+    pub fn get(&self, name: impl Into<String>) -> Stall {
+        let (count, wall_ns) = (self.count.load(Ordering::Relaxed), self.wall_ns.load(Ordering::Relaxed));
+        Stall { name: name.into(), count, wall_ns }
     }
 }
 

@@ -11,12 +11,13 @@
 //! | [`vfs`] | the file layer: two object-safe traits |
 //! | [`os`] | real files: buffered, direct, mapped; locks |
 //! | [`sim`] | a disk in memory: crash images, faults, power cut at any call |
-//! | [`meter`], [`counters`] | bytes by cause and files by length; counters for hot paths |
+//! | [`meter`], [`counters`] | bytes by cause and files by length; what users asked for, what was read, who waited |
 //! | [`layout`], [`identity`], [`home`] | names in a directory; what a database is; opening and creating one |
 //! | [`cache`] | recently read blocks under a byte budget |
 //! | [`codec`], [`checksum`] | integers and a reader that cannot panic; the one checksum |
 //! | [`wal`], [`commit`] | the write-ahead log; commits through it, one order for both engines |
 //! | [`executor`], [`sync`] | background jobs and the one way to wait for them; locks that outlive a panic |
+//! | [`latch`] | closed, poisoned or read-only: what a handle still takes |
 //! | [`clock`], [`env`](mod@env) | time, randomness, and the bundle an engine is opened with |
 #![cfg_attr(
     not(test),
@@ -40,6 +41,7 @@ pub mod env;
 pub mod executor;
 pub mod home;
 pub mod identity;
+pub mod latch;
 pub mod layout;
 mod mapped;
 pub mod meter;

@@ -1,5 +1,5 @@
-//! Core: what the handle, its snapshots and its threads share, and how a batch gets in ([`Apply`]). How upkeep is
-//! chosen and run stands in `upkeep.rs`.
+//! Core: what the handle, its snapshots and its threads share. How a batch gets in stands in `apply.rs`, how upkeep
+//! is chosen and run in `upkeep.rs`.
 //!
 //! Lock order: commit lock (in the log) > `jobs` > `manifest` > snapshots. The state is swapped without a lock.
 //! `jobs` is held for decisions only; `manifest` spans the manifest's own I/O, which is what orders edits.
@@ -8,16 +8,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
-use kv_api::{Batch, Cause, Error, ErrorKind, Event, EventListener, Limits, Result, SeqNo};
-use kv_io::commit::{Apply, CommitLog, Room};
+use kv_api::{Cause, Error, ErrorKind, Event, EventListener, Limits, Result, SeqNo};
+use kv_io::commit::{Apply, CommitLog};
+use kv_io::counters::UserCounters;
 use kv_io::executor::Executor;
+use kv_io::latch::Latch;
 use kv_io::sync::lock;
 use kv_io::{Env, Home, Meter};
 
 use crate::compaction::picker::PickOptions;
 use crate::counters::Counters;
 use crate::jobs::Jobs;
-use crate::latch::Latch;
 use crate::memtable::{Memtable, NODE_BYTES};
 use crate::num::to_u64;
 use crate::options::{LsmOptions, Sizes};
@@ -54,7 +55,9 @@ pub struct Core {
     pub latch: Latch,
     /// Open snapshots.
     pub snapshots: Snapshots,
-    /// What is counted.
+    /// What users asked for.
+    pub user: UserCounters,
+    /// What upkeep did.
     pub counters: Counters,
     /// When writers are slowed down.
     pub pressure: Pressure,
@@ -109,6 +112,7 @@ impl Core {
             write_options: write_options(&options),
             latch: Latch::new(options.common.read_only),
             snapshots: Snapshots::default(),
+            user: UserCounters::default(),
             counters: Counters::default(),
             pressure: Pressure::default(),
             home: Mutex::new(Some(home)),
@@ -138,6 +142,11 @@ impl Core {
     /// The newest operation that readers see.
     pub fn visible_seq(&self) -> SeqNo {
         self.visible_seq.load(Ordering::Acquire)
+    }
+
+    /// Shows everything up to `last_seq` to readers.
+    pub fn show(&self, last_seq: SeqNo) {
+        self.visible_seq.store(last_seq, Ordering::Release);
     }
 
     /// A number for a new file.
@@ -318,7 +327,7 @@ impl Core {
     }
 
     /// True if a batch of `bytes` and `ops` needs the active memtable sealed first.
-    fn must_seal(&self, state: &State, bytes: usize, ops: usize) -> bool {
+    pub fn must_seal(&self, state: &State, bytes: usize, ops: usize) -> bool {
         if state.active.is_empty() {
             return false;
         }
@@ -348,46 +357,5 @@ pub fn write_options(options: &LsmOptions) -> WriteOptions {
         filter_bits: options.filter_bits,
         buffer: usize::try_from(buffer).unwrap_or(4096),
         direct: options.common.io == kv_api::IoMode::Direct,
-    }
-}
-
-impl Apply for Core {
-    fn admit(&self, bytes: usize, ops: usize) -> Result<()> {
-        crate::pressure::admit(self, bytes, ops)
-    }
-
-    fn prepare(&self, bytes: usize, ops: usize) -> Result<Room> {
-        if !self.has_room(bytes, ops) {
-            return Ok(Room::Wait);
-        }
-        if self.must_seal(&self.state(), bytes, ops) {
-            self.seal(self.log()?.last_seq());
-        }
-        Ok(Room::Ready)
-    }
-
-    fn apply(&self, first_seq: SeqNo, batches: &[&Batch]) -> Result<()> {
-        let active = Arc::clone(&self.state().active);
-        let mut seq = first_seq;
-        for batch in batches {
-            active.apply(seq, batch.ops());
-            seq += to_u64(batch.len());
-        }
-        Ok(())
-    }
-
-    fn publish(&self, last_seq: SeqNo) {
-        self.visible_seq.store(last_seq, Ordering::Release);
-    }
-
-    fn poison(&self, error: &Error) {
-        if self.latch.poison(error) {
-            self.tell(&Event::Poisoned { cause: error.to_string() });
-        }
-        self.executor.announce();
-    }
-
-    fn check(&self) -> Result<()> {
-        self.latch.check_writable()
     }
 }

@@ -1,26 +1,12 @@
-//! Counters of an engine; all only grow, but for the scans that are open.
+//! Counters of what only an LSM tree does; all only grow, but for the scans that are open.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kv_io::counters::ShardedCounter;
 
-/// What is counted besides bytes, blocks and filters.
+/// What upkeep did, and the scans that are open.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Point reads.
-    pub gets: ShardedCounter,
-    /// Point reads that found a value.
-    pub hits: ShardedCounter,
-    /// Scans opened.
-    pub scans: ShardedCounter,
-    /// Entries that scans gave out.
-    pub scanned_entries: ShardedCounter,
-    /// Operations committed.
-    pub ops_written: ShardedCounter,
-    /// Bytes committed, as users count them.
-    pub written_bytes: ShardedCounter,
-    /// Batches committed.
-    pub commits: ShardedCounter,
     /// Memtables written out.
     pub flushes: ShardedCounter,
     /// Merges.

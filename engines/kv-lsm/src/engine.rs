@@ -81,13 +81,6 @@ impl LsmEngine {
         });
         done.map(drop)
     }
-
-    /// Counts a get that `read` does.
-    fn count_get(&self, found: bool) -> bool {
-        self.core.counters.gets.add(1);
-        self.core.counters.hits.add(u64::from(found));
-        found
-    }
 }
 
 impl KvRead for LsmEngine {
@@ -95,7 +88,7 @@ impl KvRead for LsmEngine {
         self.core.check_open()?;
         let state = self.core.state();
         let seq = self.core.visible_seq();
-        Ok(self.count_get(state.get(key, seq, found)?))
+        Ok(self.core.user.count_get(state.get(key, seq, found)?))
     }
 
     fn scan(&self, range: KeyRange<'_>, options: ScanOptions) -> Result<Box<dyn Scan>> {
@@ -125,8 +118,7 @@ fn get_all(
     for key in keys {
         let mut value = None;
         let found = state.get(key, seq, &mut |bytes| value = Some(Value::from(bytes)))?;
-        core.counters.gets.add(1);
-        core.counters.hits.add(u64::from(found));
+        core.user.count_get(found);
         out.push(value);
     }
     Ok(())
@@ -146,9 +138,7 @@ impl Kv for LsmEngine {
         core.latch.check_writable()?;
         core.limits.check(batch)?;
         let info = core.log()?.commit(core, batch, durability)?;
-        core.counters.commits.add(u64::from(!batch.is_empty()));
-        core.counters.ops_written.add(crate::num::to_u64(batch.len()));
-        core.counters.written_bytes.add(batch.user_bytes());
+        core.user.count_commit(batch);
         core.run_inline();
         Ok(info)
     }
@@ -263,10 +253,7 @@ struct LsmSnapshot {
 impl KvRead for LsmSnapshot {
     fn get_with(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool> {
         self.core.check_open()?;
-        let hit = self.core.state().get(key, self.seq, found)?;
-        self.core.counters.gets.add(1);
-        self.core.counters.hits.add(u64::from(hit));
-        Ok(hit)
+        Ok(self.core.user.count_get(self.core.state().get(key, self.seq, found)?))
     }
 
     fn scan(&self, range: KeyRange<'_>, options: ScanOptions) -> Result<Box<dyn Scan>> {

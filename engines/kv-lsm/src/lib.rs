@@ -12,11 +12,13 @@
 //! # A put, downward
 //!
 //! 1. [`engine`]: `write` checks sizes and hands the batch to the log.
-//! 2. `kv_io::commit`: waits for room ([`pressure`]), appends the batch: durable once synced.
-//! 3. [`core`]: `prepare` seals a full memtable, `apply` fills the active one, `publish` shows it to readers.
+//! 2. `kv_io::commit`: takes the commit lock; `kv_io::wal::writer` appends the batch: durable once synced.
+//! 3. [`apply`](mod@apply): before that, `admit` waits for room ([`pressure`]) and `prepare` seals a full memtable;
+//!    after it, `apply` fills the active one, and `publish` shows the batch to readers.
 //! 4. The [`memtable`] inserts.
 //!
-//! Later [`flush`] writes a sealed memtable to a table, and [`compaction`] merges tables downward.
+//! Later [`upkeep`] finds that a sealed memtable waits, [`flush`] writes it to a table, and [`compaction`] merges
+//! tables downward.
 //!
 //! # A get, downward
 //!
@@ -56,6 +58,7 @@
     )
 )]
 
+pub mod apply;
 pub mod backup;
 pub mod check;
 pub mod compaction;
@@ -67,7 +70,6 @@ pub mod entry;
 pub mod flush;
 pub mod ingest;
 pub mod jobs;
-pub mod latch;
 pub mod memtable;
 pub mod merge;
 pub mod num;

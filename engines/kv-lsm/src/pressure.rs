@@ -12,13 +12,9 @@
 //! No threshold steps: the delay begins at nothing. It is owed in total and paid in pauses long enough for a timer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use kv_api::stats::Stall;
-use kv_api::{Background, Event, Result};
-
-use crate::core::{Core, IMMUTABLES_MAX};
-use crate::num::to_u64;
+use kv_io::counters::StallCounter;
 
 /// Shorter pauses are saved up: a timer is not that exact.
 const PAUSE_MIN_NS: u64 = 100_000;
@@ -29,6 +25,31 @@ const SOFT_BASES: u64 = 8;
 /// Measurements older than this many nanoseconds of upkeep count half.
 const MEMORY_NS: u64 = 2_000_000_000;
 
+/// Why a writer waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Upkeep is behind.
+    WriteDelay,
+    /// Too many sealed memtables wait for their flush.
+    MemtableSlot,
+    /// The log is too long.
+    LogLimit,
+}
+
+impl Wait {
+    /// All of them.
+    pub const ALL: [Wait; 3] = [Wait::WriteDelay, Wait::MemtableSlot, Wait::LogLimit];
+
+    /// Its name in the statistics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Wait::WriteDelay => "write delay",
+            Wait::MemtableSlot => "memtable slot",
+            Wait::LogLimit => "log limit",
+        }
+    }
+}
+
 /// How far upkeep is behind, how fast it digests, and how often and long writers waited, by reason.
 #[derive(Debug, Default)]
 pub struct Pressure {
@@ -37,27 +58,8 @@ pub struct Pressure {
     digested_bytes: AtomicU64,
     busy_ns: AtomicU64,
     owed_ns: AtomicU64,
-    delay: Waited,
-    slot: Waited,
-    log: Waited,
-}
-
-#[derive(Debug, Default)]
-struct Waited {
-    count: AtomicU64,
-    wall_ns: AtomicU64,
-}
-
-impl Waited {
-    fn add(&self, wall_ns: u64) {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        self.wall_ns.fetch_add(wall_ns, Ordering::Relaxed);
-    }
-
-    fn named(&self, name: &str) -> Stall {
-        let (count, wall_ns) = (self.count.load(Ordering::Relaxed), self.wall_ns.load(Ordering::Relaxed));
-        Stall { name: name.to_owned(), count, wall_ns }
-    }
+    /// In the order of [`Wait::ALL`].
+    stalls: [StallCounter; 3],
 }
 
 /// How full the tree is, as far as writers need to know.
@@ -90,7 +92,13 @@ pub fn level_of(load: Load) -> u64 {
 impl Pressure {
     /// All reasons, also those that nobody waited for.
     pub fn stalls(&self) -> Vec<Stall> {
-        vec![self.delay.named("write delay"), self.slot.named("memtable slot"), self.log.named("log limit")]
+        Wait::ALL.iter().zip(&self.stalls).map(|(wait, stall)| stall.get(wait.name())).collect()
+    }
+
+    /// Takes note of a wait.
+    pub fn waited(&self, wait: Wait, wall_ns: u64) {
+        let stalls = Wait::ALL.iter().zip(&self.stalls);
+        stalls.filter(|(own, _)| **own == wait).for_each(|(_, stall)| stall.add(wall_ns));
     }
 
     /// Takes note of how full the tree is now.
@@ -124,7 +132,7 @@ impl Pressure {
     }
 
     /// What is to be paid now of what is owed with this batch; the rest stays owed.
-    fn due_ns(&self, bytes: u64) -> u64 {
+    pub fn due_ns(&self, bytes: u64) -> u64 {
         let price = self.price_ns(bytes);
         if price == 0 {
             return 0;
@@ -139,50 +147,6 @@ impl Pressure {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| Some(owed.saturating_sub(pause)))
             .map_or(0, |owed| owed.min(pause))
     }
-}
-
-/// Waits until a batch of `bytes` and `ops` operations may be logged: first the delay, then for room.
-///
-/// # Errors
-/// `NoSpace` while flushes are being abandoned; `Closed`, `Poisoned`.
-pub fn admit(core: &Core, bytes: usize, ops: usize) -> Result<()> {
-    delay(core, bytes);
-    if core.has_room(bytes, ops) {
-        return Ok(());
-    }
-    let (name, waited) = if core.state().immutables.len() >= IMMUTABLES_MAX {
-        ("memtable slot", &core.pressure.slot)
-    } else {
-        ("log limit", &core.pressure.log)
-    };
-    let start_ns = core.env.clock.now_ns();
-    let done = core.executor.wait_until(core, None, &mut || {
-        core.latch.check_writable()?;
-        Ok(core.has_room(bytes, ops))
-    });
-    let wall_ns = core.env.clock.now_ns().saturating_sub(start_ns);
-    waited.add(wall_ns);
-    core.tell(&Event::Stall { name, wall_ns });
-    done.map(drop)
-}
-
-/// Pays the write delay. With inline upkeep there is none: the caller has done the work itself.
-fn delay(core: &Core, bytes: usize) {
-    if core.options.common.background == Background::Inline {
-        return;
-    }
-    let pause = core.pressure.due_ns(to_u64(bytes));
-    if pause == 0 {
-        return;
-    }
-    let start_ns = core.env.clock.now_ns();
-    // Whatever ends the pause early, want of space included, is met again by whoever waits for room.
-    let _ = core.executor.wait_until(core, Some(Duration::from_nanos(pause)), &mut || {
-        Ok(core.latch.check_writable().is_err())
-    });
-    let wall_ns = core.env.clock.now_ns().saturating_sub(start_ns);
-    core.pressure.delay.add(wall_ns);
-    core.tell(&Event::Stall { name: "write delay", wall_ns });
 }
 
 #[cfg(test)]

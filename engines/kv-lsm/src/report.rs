@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kv_api::engine::EngineInfo;
 use kv_api::shape::{LevelShape, LevelsShape, MemtableShape, TableShape};
-use kv_api::stats::{FilterStats, MemoryUse, UserStats};
+use kv_api::stats::{FilterStats, MemoryUse};
 use kv_api::{Durability, IoMode, Shape, Stats};
 
 use crate::compaction::picker;
@@ -34,15 +34,7 @@ pub fn stats(core: &Core) -> Stats {
     let counters = &core.counters;
     let filter_reads = core.space.filter_reads.get("filter");
     Stats {
-        user: UserStats {
-            gets: counters.gets.get(),
-            hits: counters.hits.get(),
-            scans: counters.scans.get(),
-            scanned_entries: counters.scanned_entries.get(),
-            ops_written: counters.ops_written.get(),
-            written_bytes: counters.written_bytes.get(),
-            commits: counters.commits.get(),
-        },
+        user: core.user.stats(),
         io: Some(core.meter.stats()),
         filter: FilterStats {
             probes: filter_reads.point_requests,

@@ -65,7 +65,7 @@ impl LsmScan {
                 sources.push(Source::level(level.tables(), direction, Fetch::Cached));
             }
         }
-        core.counters.scans.add(1);
+        core.user.count_scan();
         core.counters.scan_opened();
         LsmScan {
             core: Arc::clone(core),
@@ -192,7 +192,7 @@ impl Scan for LsmScan {
         if !self.checked(step)? {
             return Ok(None);
         }
-        self.core.counters.scanned_entries.add(1);
+        self.core.user.count_scanned(1);
         Ok(match self.direction {
             Direction::Forward => self.merge.entry().map(|e| EntryRef { key: e.key, value: e.value }),
             Direction::Reverse => Some(EntryRef { key: &self.key, value: &self.value }),

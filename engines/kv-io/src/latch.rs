@@ -1,4 +1,4 @@
-//! Latch: whether the handle still takes reads and writes. What closes it never opens again.
+//! Latch: whether an engine's handle still takes reads and writes. What closes it never opens again.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
