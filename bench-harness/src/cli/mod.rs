@@ -83,9 +83,11 @@ fn unparsed(error: &clap::Error, mut stdout: Box<dyn Write>) -> u8 {
         return 0;
     }
     let text = error.render().to_string();
-    let first = text.lines().next().unwrap_or("cannot read the command line");
+    // The names of missing arguments and the possible values stand on lines of their own behind the first.
+    let lines = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim);
+    let first = lines.collect::<Vec<_>>().join(" ");
     let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
-    let first = first.strip_prefix("error: ").unwrap_or(first);
+    let first = first.strip_prefix("error: ").unwrap_or(&first);
     let tip = tip.map_or_else(|| "`kvlab --help` shows what there is".to_owned(), str::to_owned);
     complain(Failure::usage(format!("{first}; {tip}")));
     Exit::Usage.code()
