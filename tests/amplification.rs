@@ -24,6 +24,8 @@ each_stored_engine!(
     a_get_of_cold_data_reads_what_it_says,
     every_byte_is_written_to_the_log_and_to_a_data_file,
     a_backup_counts_as_backup,
+    writing_reads_nothing_for_users,
+    what_only_memory_and_the_log_hold_is_debt,
 );
 
 fn lab(engine: Engine) -> Lab {
@@ -260,5 +262,31 @@ fn a_backup_counts_as_backup(engine: Engine) -> Result<()> {
     let db = cold(&lab)?;
     let moved = moved(&*db, || db.backup(&lab.beside("copy")).map(drop))?;
     assert_eq!(moved.amplified_write_bytes(), 0, "a copy answers for no user write: {moved:?}");
+    Ok(())
+}
+
+fn writing_reads_nothing_for_users(engine: Engine) -> Result<()> {
+    let lab = lab(engine);
+    let db = lab.open()?;
+    let moved = moved(&*db, || {
+        for n in 0..3000_u32 {
+            db.put(&n.wrapping_mul(0x9e37_79b9).to_be_bytes(), &[7; 100], Durability::Os)?;
+        }
+        db.flush()?;
+        db.settle(Duration::from_secs(60)).map(drop)
+    })?;
+    for cause in [Cause::PointRead, Cause::ScanRead, Cause::IndexRead, Cause::FilterRead] {
+        assert_eq!(moved.of(cause), IoCounters::default(), "{cause}: nobody read: {moved:?}");
+    }
+    Ok(())
+}
+
+fn what_only_memory_and_the_log_hold_is_debt(engine: Engine) -> Result<()> {
+    let lab = lab(engine);
+    let db = lab.open()?;
+    ten().iter().try_for_each(|batch| db.write(batch, Durability::Os).map(drop))?;
+    assert!(db.stats().debt_bytes >= 10 * 102, "{}", db.stats().debt_bytes);
+    db.settle(Duration::from_secs(60))?;
+    assert_eq!(db.stats().debt_bytes, 0);
     Ok(())
 }

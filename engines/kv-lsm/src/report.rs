@@ -33,6 +33,7 @@ pub fn stats(core: &Core) -> Stats {
     let seq = core.visible_seq();
     let counters = &core.counters;
     let filter_reads = core.space.filter_reads.get("filter");
+    let unflushed: u64 = state.memtables().map(|memtable| memtable.user_bytes()).sum();
     Stats {
         user: core.user.stats(),
         io: Some(core.meter.stats()),
@@ -46,7 +47,8 @@ pub fn stats(core: &Core) -> Stats {
         stalls: core.pressure.stalls(),
         files: core.meter.files(&core.space.dir),
         free_bytes: 0,
-        debt_bytes: picker::debt_bytes(&state.version, &core.pick_options()),
+        // What only memory and the log hold is owed a flush, as the dirty pages of a B+tree are owed a checkpoint.
+        debt_bytes: unflushed + picker::debt_bytes(&state.version, &core.pick_options()),
         counters: counters.named(),
         snapshots_open: core.snapshots.count() + counters.scans_open(),
         snapshot_age_ops: core.snapshots.oldest().map_or(0, |oldest| seq.saturating_sub(oldest)),

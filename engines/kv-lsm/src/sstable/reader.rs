@@ -158,7 +158,8 @@ impl Drop for Table {
 }
 
 impl Table {
-    /// Opens the table that `meta` describes: reads footer, tombstones, index and filter.
+    /// Opens the table that `meta` describes: reads footer, tombstones, index and filter, all for `cause`: they stay in
+    /// memory, so no get answers for them.
     ///
     /// # Errors
     /// `Corruption` if the file is not that table; `Io`.
@@ -178,11 +179,10 @@ impl Table {
             .map_err(|what| damaged(footer.index.offset, what))?;
         let tombstones = decode_tombstones(&read_section(&*file, &sum, footer.tombstones, cause)?)
             .ok_or_else(|| damaged(footer.tombstones.offset, "the range tombstones cannot be read".into()))?;
-        let filter_cause = if cause == Cause::Recovery { cause } else { Cause::FilterRead };
         let filter = match footer.filter.len {
             0 => None,
             _ => Some(
-                Filter::decode(&read_section(&*file, &sum, footer.filter, filter_cause)?)
+                Filter::decode(&read_section(&*file, &sum, footer.filter, cause)?)
                     .map_err(|what| damaged(footer.filter.offset, what))?,
             ),
         };
