@@ -33,6 +33,8 @@ fn an_honest_engine_is_not_stamped() {
     for text in [&terminal, &result, &report] {
         assert!(!text.contains("INVALID"), "{text}");
     }
+    assert!(terminal.contains("how to read it"), "{terminal}");
+    assert!(result.contains("\"profile\""), "{result}");
     assert!(terminal.lines().all(|line| line.chars().count() <= 80 || line.contains(".json")), "{terminal}");
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use kv_api::Cause;
+
 use super::formulas as f;
 use super::record::{Moved, PhaseRecord};
 
@@ -16,6 +18,12 @@ pub struct Derived {
     pub wa_settled: Option<f64>,
     /// Its parts by cause, drain included.
     pub wa_by_cause: Vec<(String, f64)>,
+    /// Bytes read for the sake of writes per user byte written, by cause, drain included.
+    #[serde(default)]
+    pub upkeep_read_by_cause: Vec<(String, f64)>,
+    /// Zeros written ahead of the log per user byte, drain included: not part of write amplification.
+    #[serde(default)]
+    pub prepared_per_user_byte: Option<f64>,
     /// File bytes read per read operation.
     pub read_bytes_per_read: Option<f64>,
     /// File bytes read per byte returned.
@@ -32,10 +40,17 @@ pub struct Derived {
     pub sa_settled: Option<f64>,
     /// File lengths without the log per live byte, after the drain.
     pub sa_settled_without_log: Option<f64>,
-    /// CPU nanoseconds of the process per operation.
+    /// Share of the clients' wall time that was spent inside calls of the engine. The rest made keys and values and
+    /// checked answers, and bounds how fast any engine can look.
+    #[serde(default)]
+    pub engine_time_share: Option<f64>,
+    /// CPU nanoseconds of the process per operation, the harness's included, those of the drain not.
     pub cpu_ns_per_op: Option<f64>,
-    /// Of those, outside the client threads: background work.
+    /// Of those, outside the client threads: background work, and the sampler of the harness.
     pub background_cpu_ns_per_op: Option<f64>,
+    /// Upkeep owed when the phase began, in bytes: paying it counts in this phase, though others incurred it.
+    #[serde(default)]
+    pub debt_before_bytes: u64,
     /// Upkeep owed when the phase ended, in bytes.
     pub debt_bytes: u64,
     /// Upkeep still owed after the drain, in bytes.
@@ -45,8 +60,8 @@ pub struct Derived {
 }
 
 impl Derived {
-    /// Computes them for `measure`; `drain` is the phase behind it, if there is one.
-    pub fn of(measure: &PhaseRecord, drain: Option<&PhaseRecord>) -> Derived {
+    /// Computes them for `measure`; `before` is the phase before it, `drain` the one behind it, if there are any.
+    pub fn of(before: Option<&PhaseRecord>, measure: &PhaseRecord, drain: Option<&PhaseRecord>) -> Derived {
         let moved = &measure.moved;
         let mut settled = moved.clone();
         if let Some(drain) = drain {
@@ -54,8 +69,8 @@ impl Derived {
         }
         let end = drain.unwrap_or(measure);
         let has_files = end.space.is_some();
-        let allocated = |phase: &PhaseRecord| phase.samples.iter().map(|sample| sample.allocated_bytes).max();
-        let peak = allocated(measure).max(drain.and_then(allocated)).filter(|_| has_files);
+        let drained = drain.map_or(0, |drain| drain.allocated_peak_bytes);
+        let peak = Some(measure.allocated_peak_bytes.max(drained)).filter(|_| has_files);
         let without_log =
             (has_files && end.space_without_log_bytes > 0).then_some(end.space_without_log_bytes);
         let stalled_ns: u64 = moved.stalls.iter().map(|stall| stall.wall_ns).sum();
@@ -63,7 +78,11 @@ impl Derived {
             ops_per_second: f::ops_per_second(moved.completed, moved.wall_ns),
             wa_open: f::write_amplification(moved.io.as_ref(), moved.user_bytes),
             wa_settled: f::write_amplification(settled.io.as_ref(), settled.user_bytes),
-            wa_by_cause: by_cause(&settled),
+            wa_by_cause: named(f::write_amplification_by_cause(settled.io.as_ref(), settled.user_bytes)),
+            upkeep_read_by_cause: named(f::upkeep_read_by_cause(settled.io.as_ref(), settled.user_bytes)),
+            prepared_per_user_byte: settled
+                .io
+                .and_then(|io| f::per_op(io.of(Cause::Prepare).write_bytes, settled.user_bytes)),
             read_bytes_per_read: f::read_bytes_per_read(moved.io.as_ref(), moved.gets, moved.scans),
             ra: f::read_amplification(moved.io.as_ref(), moved.returned_bytes),
             blocks_per_get: blocks(moved, |row| row.point_requests),
@@ -75,11 +94,13 @@ impl Derived {
                 end.live_bytes,
             ),
             sa_settled_without_log: f::space_amplification(without_log, end.live_bytes),
+            engine_time_share: f::per_op(moved.service_ns, moved.client_wall_ns),
             cpu_ns_per_op: f::cpu_ns_per_op(moved.cpu.total_ns(), moved.completed),
             background_cpu_ns_per_op: f::cpu_ns_per_op(
                 moved.cpu.total_ns().saturating_sub(moved.client_cpu_ns),
                 moved.completed,
             ),
+            debt_before_bytes: before.map_or(0, |before| before.debt_bytes),
             debt_bytes: measure.debt_bytes,
             debt_left_bytes: end.debt_bytes,
             stalled_share: f::per_op(stalled_ns, moved.wall_ns).filter(|_| moved.user_bytes > 0),
@@ -87,8 +108,7 @@ impl Derived {
     }
 }
 
-fn by_cause(moved: &Moved) -> Vec<(String, f64)> {
-    let rows = f::write_amplification_by_cause(moved.io.as_ref(), moved.user_bytes);
+fn named(rows: Vec<(Cause, f64)>) -> Vec<(String, f64)> {
     rows.into_iter().map(|(cause, share)| (cause.to_string(), share)).collect()
 }
 
@@ -107,7 +127,8 @@ fn steady(phase: &PhaseRecord) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kv_api::{Cause, IoStats};
+    use crate::sys::disk::DirSize;
+    use kv_api::IoStats;
 
     #[test]
     fn a_drain_adds_its_bytes_to_the_settled_figure_alone() {
@@ -118,9 +139,25 @@ mod tests {
                 Moved { io: Some(io), user_bytes: user, completed: 10, wall_ns: 10, ..Moved::default() };
             PhaseRecord { moved, live_bytes: 50, ..PhaseRecord::default() }
         };
-        let derived = Derived::of(&phase(100, 100), Some(&phase(300, 0)));
+        let derived = Derived::of(None, &phase(100, 100), Some(&phase(300, 0)));
         assert_eq!((derived.wa_open, derived.wa_settled), (Some(1.0), Some(4.0)));
         assert_eq!(derived.sa_settled, None);
         assert_eq!(derived.wa_by_cause, [("flush".to_owned(), 4.0)]);
+    }
+
+    #[test]
+    fn the_space_peak_is_the_largest_of_phase_and_drain_and_nothing_without_files() {
+        let phase = |peak: u64| PhaseRecord {
+            allocated_peak_bytes: peak,
+            live_bytes: 50,
+            space: Some(DirSize { allocated_bytes: 60, ..DirSize::default() }),
+            ..PhaseRecord::default()
+        };
+        let owing = PhaseRecord { debt_bytes: 7, ..PhaseRecord::default() };
+        let derived = Derived::of(Some(&owing), &phase(100), Some(&phase(150)));
+        assert_eq!((derived.sa_peak, derived.sa_settled), (Some(3.0), Some(1.2)));
+        assert_eq!(derived.debt_before_bytes, 7);
+        let derived = Derived::of(None, &PhaseRecord { space: None, ..phase(100) }, None);
+        assert_eq!(derived.sa_peak, None);
     }
 }

@@ -32,6 +32,20 @@ pub fn user_read_bytes(io: &IoStats) -> u64 {
         .sum()
 }
 
+/// Bytes read for the sake of user writes over U, for each cause, largest first: pages that updates change, and the
+/// inputs of flushes, compactions and checkpoints.
+pub fn upkeep_read_by_cause(io: Option<&IoStats>, user_bytes: u64) -> Vec<(Cause, f64)> {
+    let rows = io.into_iter().flat_map(IoStats::nonzero);
+    let for_writes = |cause: &Cause| *cause == Cause::UpdateRead || cause.counts_as_write_amplification();
+    let for_users = [Cause::PointRead, Cause::ScanRead, Cause::IndexRead, Cause::FilterRead];
+    let counted =
+        rows.filter(|(cause, row)| for_writes(cause) && !for_users.contains(cause) && row.read_bytes > 0);
+    let mut out: Vec<_> =
+        counted.filter_map(|(cause, row)| Some((cause, ratio(row.read_bytes, user_bytes)?))).collect();
+    out.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    out
+}
+
 /// R / (gets + scans): file bytes per read operation.
 pub fn read_bytes_per_read(io: Option<&IoStats>, gets: u64, scans: u64) -> Option<f64> {
     ratio(user_read_bytes(io?), gets + scans)
@@ -80,6 +94,9 @@ mod tests {
         let causes = write_amplification_by_cause(Some(&io), 100);
         assert_eq!(causes, [(Cause::Compaction { to: 2 }, 4.8), (Cause::Wal, 1.2)]);
         assert_eq!(read_bytes_per_read(Some(&io), 2, 0), Some(4_096.0));
+        io.of_mut(Cause::UpdateRead).read_bytes = 100;
+        let reads = upkeep_read_by_cause(Some(&io), 100);
+        assert_eq!(reads, [(Cause::Compaction { to: 2 }, 99.99), (Cause::UpdateRead, 1.0)]);
         assert_eq!(space_amplification(None, 10), None);
         assert_eq!(ops_per_second(10, 2_000_000_000), Some(5.0));
     }

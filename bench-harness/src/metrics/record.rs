@@ -34,6 +34,9 @@ pub struct PhaseRecord {
     pub memory_peak_bytes: u64,
     /// The largest anonymous memory of the process seen, sampled every 200 ms; harness included.
     pub rss_anon_peak_bytes: Option<u64>,
+    /// The most that the directory was seen to occupy, sampled ten times a second. What lives shorter is missed.
+    #[serde(default)]
+    pub allocated_peak_bytes: u64,
     /// What the directory occupied when it ended. `None` for an engine without files.
     pub space: Option<DirSize>,
     /// Bytes of files that are not log when it ended, as the engine declares them.
@@ -90,6 +93,12 @@ pub struct Moved {
     pub counters: Vec<(String, u64)>,
     /// CPU of the whole process.
     pub cpu: Cpu,
+    /// Wall time of all clients together, from their first operation to their last.
+    #[serde(default)]
+    pub client_wall_ns: u64,
+    /// Of that, inside calls of the engine.
+    #[serde(default)]
+    pub service_ns: u64,
     /// CPU of the client threads alone, harness work included.
     pub client_cpu_ns: u64,
     /// The kernel's count of bytes through read and write calls, the harness's own taken off.
@@ -125,6 +134,8 @@ impl Moved {
             (&mut self.gets, other.gets),
             (&mut self.scans, other.scans),
             (&mut self.scanned_entries, other.scanned_entries),
+            (&mut self.client_wall_ns, other.client_wall_ns),
+            (&mut self.service_ns, other.service_ns),
             (&mut self.client_cpu_ns, other.client_cpu_ns),
             (&mut self.cpu.user_ns, other.cpu.user_ns),
             (&mut self.cpu.sys_ns, other.cpu.sys_ns),

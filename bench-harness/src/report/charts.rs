@@ -160,7 +160,17 @@ pub fn throughput(rows: &[Row<'_>]) -> String {
             })
             .collect()
     };
-    over_time("Throughput", "operations per second", rows, rate, thousands)
+    let drawn = over_time("Throughput", "operations per second", rows, rate, thousands);
+    if drawn.is_empty() || rows.iter().all(|row| is_short(&row.phase.samples)) {
+        let said = "<p class=\"dim\">Each phase took less than a second: too short for a line over time.</p>";
+        return figure("Throughput", said, "");
+    }
+    drawn
+}
+
+/// True if a phase is too short for more than a few of its samples, which are 100 ms apart.
+fn is_short(samples: &[Sample]) -> bool {
+    samples.last().is_none_or(|last| last.ms < 1000)
 }
 
 fn thousands(value: f64) -> String {
@@ -242,4 +252,17 @@ pub fn memory(rows: &[Row<'_>]) -> String {
         &body,
         "As the engine declares it at the end of the phase; of the process: its anonymous memory, harness included, sampled every 200 ms.",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_too_short_for_a_line_says_so() {
+        assert!(throughput(&[]).contains("too short"));
+        let at = |ms| Sample { ms, ops: ms, apparent_bytes: 0, allocated_bytes: 0, debt_bytes: 0 };
+        assert!(is_short(&[at(0), at(999)]) && is_short(&[]));
+        assert!(!is_short(&[at(0), at(1000)]));
+    }
 }

@@ -123,7 +123,12 @@ fn headline(rows: &[Row<'_>]) -> String {
         };
         let (reads, writes) = (&row.phase.reads, &row.phase.writes);
         let max = [reads, writes].into_iter().flatten().map(|latency| latency.max_ns).max();
-        let blocks = (!d.blocks_per_get.is_empty()).then(|| d.blocks_per_get.values().sum());
+        let blocks: Vec<_> = d
+            .blocks_per_get
+            .iter()
+            .map(|(kind, blocks)| format!("{} {}", three(*blocks), escape(kind)))
+            .collect();
+        let blocks = if blocks.is_empty() { "-".to_owned() } else { blocks.join("<br>") };
         let cells = [
             escape(row.label()),
             d.ops_per_second.map_or("-".to_owned(), |rate| count(rate as u64)),
@@ -134,7 +139,7 @@ fn headline(rows: &[Row<'_>]) -> String {
             max.map_or("-".to_owned(), nanos),
             or_dash(d.wa_settled),
             d.read_bytes_per_read.map_or("-".to_owned(), |read| count(read as u64)),
-            or_dash(blocks),
+            blocks,
             or_dash(d.sa_settled),
             or_dash(d.sa_peak),
             d.cpu_ns_per_op.map_or("-".to_owned(), |ns| nanos(ns as u64)),

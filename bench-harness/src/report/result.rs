@@ -29,6 +29,9 @@ pub struct ResultFile {
     pub schema: u32,
     /// Version of kvlab.
     pub kvlab: String,
+    /// "release" or "debug": with a debug build times mean nothing.
+    #[serde(default)]
+    pub profile: String,
     /// The command line, program name first.
     pub command: Vec<String>,
     /// When it began, in seconds since 1970.
@@ -54,6 +57,7 @@ impl ResultFile {
         ResultFile {
             schema: SCHEMA,
             kvlab: env!("CARGO_PKG_VERSION").to_owned(),
+            profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
             command: std::env::args().collect(),
             started_unix_s: now.map_or(0, |since| since.as_secs()),
             stamps: Vec::new(),
@@ -155,25 +159,52 @@ fn fairness(cells: &[CellRecord]) -> impl Iterator<Item = String> {
     let modes: BTreeSet<_> =
         cells.iter().filter_map(|cell| cell.info.as_ref()?.io).map(|io| io.to_string()).collect();
     let number = |cell: &CellRecord, path: &str| cell.spec.pointer(path).and_then(serde_json::Value::as_u64);
+    let label = |cell: &CellRecord| format!("{} on {}", cell.workload, cell.engine.label);
+    let peak = |cell: &CellRecord| cell.phases.iter().map(|phase| phase.memory_peak_bytes).max();
     let beyond = cells.iter().any(|cell| {
         let live = cell.phases.iter().map(|phase| phase.live_bytes).max();
         live > number(cell, "/run/memory_budget")
     });
+    let engines: BTreeSet<_> = cells.iter().map(|cell| &cell.engine.label).collect();
+    let capped: Vec<_> = cells.iter().filter(|cell| !cell.did_whole_stream()).map(label).collect();
+    let over: Vec<_> =
+        cells.iter().filter(|cell| peak(cell) > number(cell, "/run/memory_budget")).map(label).collect();
     let repeats = cells.iter().any(|cell| number(cell, "/run/repeats") > Some(1));
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = Vec::new();
     if modes.len() > 1 {
-        notes.push("note: the engines obtained different I/O modes: compare bytes, not times");
+        notes.push("note: the engines obtained different I/O modes: compare bytes, not times".to_owned());
     }
     if beyond && modes.contains("buffered") {
         notes.push(
             "note: data exceeds the budget and I/O is buffered: the system's page cache serves what the engines \
-             do not hold, so times say little about a disk",
+             do not hold, so times say little about a disk"
+                .to_owned(),
         );
     }
     if repeats {
-        notes.push("note: the workload asks for repetitions; each engine ran once");
+        notes.push("note: the workload asks for repetitions; each engine ran once".to_owned());
     }
-    notes.into_iter().map(str::to_owned)
+    if !capped.is_empty() {
+        notes.push(format!(
+            "note: not all work was done by {}: engines that did different work have different data and age, so \
+             compare their rates with care",
+            capped.join(", ")
+        ));
+    }
+    if !over.is_empty() {
+        notes.push(format!("note: more memory than the budget was declared by {}", over.join(", ")));
+    }
+    if engines.len() > 1 {
+        notes.push(
+            "note: engines ran one after the other in one process, in the order shown; noise of the machine is not \
+             shared out between them"
+                .to_owned(),
+        );
+    }
+    if cfg!(debug_assertions) {
+        notes.push("note: built with debug assertions: times mean little, use --release".to_owned());
+    }
+    notes.into_iter()
 }
 
 /// Writes `text` beside `path` and renames it into place.

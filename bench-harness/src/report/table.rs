@@ -36,11 +36,27 @@ pub fn lines(result: &ResultFile) -> Vec<String> {
         }
         out.push(String::new());
     }
+    out.extend(heads().into_iter().flat_map(|line| wrap(line, 4)));
+    out.push(String::new());
     result.notes.iter().for_each(|note| out.extend(wrap(note, 2)));
     if !result.stamps.is_empty() {
         out.push(format!("*** {} ***", result.stamps.join(", ")));
     }
     out
+}
+
+/// What the heads of the tables mean.
+fn heads() -> [&'static str; 6] {
+    [
+        "how to read it (a dash: not measured, or too few samples to tell)",
+        "  wa: write amplification, bytes written to files per byte the user wrote, log included, with the drain that \
+         pays the debt behind the phase; wa open: the phase alone",
+        "  B/read: bytes read from files per get or scan; miss: blocks per get that were not in the engine's memory",
+        "  sa: space amplification, disk space per live byte, log included, after the drain; sa peak: the most seen, \
+         ten looks a second",
+        "  cpu/op: of the whole process, harness and background threads included, the drain not",
+        "  p50, p99, p99.9: of 100, 1000 operations so many were faster; told when 100 were slower",
+    ]
 }
 
 /// What was asked, in one sentence.
@@ -116,7 +132,7 @@ fn block(name: &str, cells: &[&CellRecord]) -> Vec<String> {
     let dist = rows.first().map_or("", |(_, measure, _)| measure.dist.as_str());
     let mut out = vec![format!("{name} ({dist}), service time, closed loop, 1 repetition: no error bars")];
     let mut numbers =
-        table(&["engine", "ops/s", "wa", "open", "B/get", "blk/get", "miss", "sa", "peak", "cpu/op"]);
+        table(&["engine", "ops/s", "wa", "wa open", "B/read", "miss", "sa", "sa peak", "cpu/op"]);
     for (cell, measure, _) in &rows {
         let d = &measure.derived;
         let sum = |by_kind: &std::collections::BTreeMap<String, f64>| {
@@ -128,7 +144,6 @@ fn block(name: &str, cells: &[&CellRecord]) -> Vec<String> {
             or_dash(d.wa_settled),
             or_dash(d.wa_open),
             d.read_bytes_per_read.map_or("-".to_owned(), |bytes| count(bytes as u64)),
-            sum(&d.blocks_per_get),
             sum(&d.misses_per_get),
             or_dash(d.sa_settled),
             or_dash(d.sa_peak),
@@ -172,14 +187,41 @@ fn remarks(cell: &CellRecord, measure: &Measure, phase: &PhaseRecord) -> Vec<Str
             .take(CAUSES_MAX)
             .map(|(cause, share)| format!("{cause} {}", three(*share)))
             .collect();
-        parts.push(format!("wrote per user byte {}", causes.join(" + ")));
+        let left: f64 = d.wa_by_cause.iter().skip(CAUSES_MAX).map(|(_, share)| share).sum();
+        let left = if left > 0.0 { format!(" + other {}", three(left)) } else { String::new() };
+        parts.push(format!("wrote per user byte {}{left}", causes.join(" + ")));
+    }
+    if let Some(zeros) = d.prepared_per_user_byte.filter(|zeros| *zeros > 0.0) {
+        parts.push(format!("not in wa: zeros ahead of the log {}", three(zeros)));
+    }
+    if !d.upkeep_read_by_cause.is_empty() {
+        let all: f64 = d.upkeep_read_by_cause.iter().map(|(_, share)| share).sum();
+        let (cause, _) = &d.upkeep_read_by_cause[0];
+        parts.push(format!("read for writes, per user byte {}, most by {cause}", three(all)));
+    }
+    let asked: Vec<_> =
+        d.blocks_per_get.iter().map(|(kind, blocks)| format!("{kind} {}", three(*blocks))).collect();
+    if !asked.is_empty() {
+        parts.push(format!("a get asks for {}", asked.join(" + ")));
     }
     if let Some(pace) = pace(&phase.samples) {
         parts.push(format!("pace [{pace}]"));
     }
     parts.push(format!("memory {}", bytes(phase.memory_peak_bytes)));
     if let Some(rss) = phase.rss_anon_peak_bytes {
-        parts.push(format!("process {}", bytes(rss)));
+        let before = cell.rss_anon_before_bytes.map_or(String::new(), |before| {
+            format!(" ({} of it before the engine was opened)", bytes(before))
+        });
+        parts.push(format!("process {}{before}", bytes(rss)));
+    }
+    if let Some(without) = d.sa_settled_without_log {
+        parts.push(format!("sa without log {}", three(without)));
+    }
+    if let Some(share) = d.engine_time_share {
+        parts.push(format!("in the engine {:.0} % of the clients' time", share * 100.0));
+    }
+    if d.debt_before_bytes > 0 {
+        parts.push(format!("wa also pays {} of debt from before", bytes(d.debt_before_bytes)));
     }
     if d.debt_bytes > 0 || d.debt_left_bytes > 0 {
         parts.push(format!("debt {}, {} after drain", bytes(d.debt_bytes), bytes(d.debt_left_bytes)));

@@ -67,7 +67,8 @@ impl Check {
     }
 }
 
-/// X1: what the phases saw by cause adds up to the engine's total. Exact.
+/// X1: what the phases saw by cause adds up to the engine's total. Exact. It fails when a counter runs backwards or a
+/// byte falls between two phases; that no byte lacks a cause is for X2 and X5 to say.
 pub fn x1_causes_add_up(phases: &IoStats, total: Option<&IoStats>) -> Check {
     let what = "bytes by cause, phase by phase, add up to the meter's total";
     let Some(total) = total else { return Check::not_applicable("X1", what, "the engine counts no bytes") };
@@ -180,6 +181,13 @@ pub fn x8_counts(moved: &Moved, engine_written_bytes: Option<u64>) -> Check {
 
 /// Every answer was the expected one.
 pub fn answers(wrong: u64, reads: u64, kept: &[String]) -> Check {
+    if reads == 0 && wrong == 0 {
+        return Check::not_applicable(
+            "answers",
+            "every read gave the acknowledged version",
+            "nothing was read",
+        );
+    }
     let detail = match kept.first() {
         Some(first) => format!("{} wrong; first: {first}", units::count(wrong)),
         None => format!("{} reads checked, 0 wrong", units::count(reads)),
@@ -189,8 +197,12 @@ pub fn answers(wrong: u64, reads: u64, kept: &[String]) -> Check {
 
 /// The engine's own check of everything found nothing.
 pub fn sound(problems: u64, first: Option<String>, blocks: u64) -> Check {
+    let what = "the engine's own verify finds no damage";
+    if problems == 0 && blocks == 0 {
+        return Check::not_applicable("sound", what, "it looked at no block");
+    }
     let detail = first.unwrap_or_else(|| format!("{} blocks looked at", units::count(blocks)));
-    Check::new("sound", "the engine's own verify finds no damage", Some(problems == 0), detail)
+    Check::new("sound", what, Some(problems == 0), detail)
 }
 
 /// Engines that were given the same stream hold the same contents.
@@ -229,6 +241,15 @@ mod tests {
         assert_eq!((x2.verdict, x5.verdict), (Verdict::Pass, Verdict::Pass));
         let [x2, _] = x2_x5_meter_against_kernel(Some(&io), kernel(1_010_000), false);
         assert_eq!(x2.verdict, Verdict::Fail);
+    }
+
+    #[test]
+    fn what_was_not_looked_at_is_no_pass() {
+        assert_eq!(answers(0, 0, &[]).verdict, Verdict::NotApplicable);
+        assert_eq!(answers(0, 5, &[]).verdict, Verdict::Pass);
+        assert_eq!(answers(1, 5, &["x".to_owned()]).verdict, Verdict::Fail);
+        assert_eq!(sound(0, None, 0).verdict, Verdict::NotApplicable);
+        assert_eq!(sound(1, None, 0).verdict, Verdict::Fail);
     }
 
     #[test]

@@ -77,6 +77,10 @@ pub struct Tally {
     pub by_kind: [u64; OpKind::ALL.len()],
     /// Service times.
     pub latencies: Latencies,
+    /// Wall time of the thread, from its first operation to its last.
+    pub wall_ns: u64,
+    /// Of that, inside calls of the engine.
+    pub service_ns: u64,
     /// CPU time of the thread.
     pub cpu_ns: u64,
     /// True if time ran out before the operations did.
@@ -124,8 +128,8 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
 
     /// Works until the stream ends, time runs out, the user interrupts, or an operation fails.
     pub fn run(mut self) -> Tally {
-        let cpu = proc::thread_cpu_ns();
-        let deadline = self.shared.time_max.map(|time| Instant::now() + time);
+        let (cpu, start) = (proc::thread_cpu_ns(), Instant::now());
+        let deadline = self.shared.time_max.map(|time| start + time);
         while let Some(op) = self.next_op() {
             let done = if self.shared.batch > 1 && op.kind().writes() && op.kind() != OpKind::Rmw {
                 self.push(op)
@@ -141,6 +145,7 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
         if let Err(error) = self.commit_batch() {
             self.fail(error);
         }
+        self.tally.wall_ns = nanos(start, Instant::now());
         self.tally.cpu_ns = proc::thread_cpu_ns().saturating_sub(cpu);
         self.tally
     }
@@ -163,6 +168,7 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
     /// Takes note that one operation of `kind` was answered after `ns`.
     fn done(&mut self, kind: OpKind, ns: u64) {
         self.tally.latencies.record(kind, ns);
+        self.tally.service_ns += ns;
         self.tally.by_kind[kind as usize] += 1;
         self.tally.completed += 1;
         self.progress.add(1);
@@ -318,6 +324,7 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
         let end = Instant::now();
         if written.is_ok() {
             self.tally.latencies.record(first, nanos(start, end));
+            self.tally.service_ns += nanos(start, end);
             self.tally.user_bytes += self.batch.user_bytes();
             for kind in &self.batched {
                 self.tally.by_kind[*kind as usize] += 1;

@@ -179,7 +179,7 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
                 Ok(report) if start.elapsed() >= limit => {
                     let debt = crate::units::bytes(report.debt_bytes);
                     worked.capped =
-                        Some(format!("stopped after {} s with {debt} of debt left", limit.as_secs()));
+                        Some(format!("stopped after {:.1} s with {debt} of debt left", limit.as_secs_f64()));
                     break;
                 }
                 Ok(_) => {}
@@ -238,6 +238,7 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
             memory: after.stats.memory.clone(),
             memory_peak_bytes: watched.memory_peak_bytes.max(after.stats.memory_bytes()),
             rss_anon_peak_bytes: watched.rss_anon_peak_bytes,
+            allocated_peak_bytes: watched.allocated_peak_bytes,
             space: Some(disk::size(self.dir)).filter(|size| size.files > 0),
             space_without_log_bytes: after.stats.file_bytes(false),
             free_bytes: after.stats.free_bytes,
@@ -271,6 +272,8 @@ fn moved(before: &Reading, after: &Reading, tallies: &[Tally]) -> Moved {
         stalls: since::stalls(&new.stalls, &old.stalls),
         counters: since::counters(&new.counters, &old.counters),
         cpu: after.cpu.since(before.cpu),
+        client_wall_ns: sum(|tally| tally.wall_ns),
+        service_ns: sum(|tally| tally.service_ns),
         client_cpu_ns: sum(|tally| tally.cpu_ns),
         proc: after.proc.zip(before.proc).map(|(new, old)| new.since(old)),
     }

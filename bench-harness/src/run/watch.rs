@@ -25,6 +25,8 @@ const SAMPLES_MAX: usize = 600;
 pub struct Watched {
     /// Samples, ten a second at most.
     pub samples: Vec<Sample>,
+    /// The most that the directory was seen to occupy.
+    pub allocated_peak_bytes: u64,
     /// The largest anonymous memory of the process.
     pub rss_anon_peak_bytes: Option<u64>,
     /// The largest memory that the engine declared.
@@ -59,7 +61,10 @@ impl<E: Kv + ?Sized> Watch<'_, E> {
         loop {
             let over = self.over.load(Ordering::Acquire);
             if over || tick.is_multiple_of(every) {
-                seen.samples.push(self.sample(start, &mut seen.memory_peak_bytes));
+                let sample = self.sample(start, &mut seen.memory_peak_bytes);
+                // Samples are thinned out later, the peak is not.
+                seen.allocated_peak_bytes = seen.allocated_peak_bytes.max(sample.allocated_bytes);
+                seen.samples.push(sample);
             }
             if over || tick.is_multiple_of(2) {
                 seen.rss_anon_peak_bytes = seen.rss_anon_peak_bytes.max(proc::rss_anon_bytes());
