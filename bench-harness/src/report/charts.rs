@@ -236,7 +236,8 @@ pub fn memory(rows: &[Row<'_>]) -> String {
         let owners = row.phase.memory.iter().map(|owner| (owner.owner.as_str(), owner.bytes));
         let peak = [("engine, peak", row.phase.memory_peak_bytes)].into_iter();
         let process = row.phase.rss_anon_peak_bytes.map(|rss| ("process, peak", rss)).into_iter();
-        for (owner, held) in owners.chain(peak).chain(process) {
+        let before = row.cell.rss_anon_before_bytes.map(|rss| ("process, before it opened", rss)).into_iter();
+        for (owner, held) in owners.chain(peak).chain(process).chain(before) {
             let _ = write!(
                 body,
                 "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",

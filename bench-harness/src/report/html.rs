@@ -85,6 +85,14 @@ fn section(out: &mut String, cells: &[&CellRecord], notes: &[String]) {
         out.push_str(&charts::space(&rows));
         out.push_str(&charts::memory(&rows));
         out.push_str("</div>\n");
+        for row in rows.iter().filter(|row| row.measure.derived.debt_before_bytes > 0) {
+            let debt = bytes(row.measure.derived.debt_before_bytes);
+            let name = escape(row.label());
+            let _ = writeln!(
+                out,
+                "<p>{name} began with {debt} of debt: what paid it is among the bytes written.</p>"
+            );
+        }
         for row in rows.iter().filter(|row| row.phase.capped.is_some()) {
             let why = row.phase.capped.as_deref().unwrap_or_default();
             let _ = writeln!(out, "<p>{} was capped: {}</p>", escape(row.label()), escape(why));

@@ -196,8 +196,8 @@ fn fairness(cells: &[CellRecord]) -> impl Iterator<Item = String> {
     }
     if engines.len() > 1 {
         notes.push(
-            "note: engines ran one after the other in one process, in the order shown; noise of the machine is not \
-             shared out between them"
+            "note: engines ran one after the other in one process, in the order shown: noise of the machine is not \
+             shared out between them, and process memory holds what earlier engines left"
                 .to_owned(),
         );
     }

@@ -4,7 +4,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::result::ResultFile;
-use crate::metrics::{LatencySummary, PhaseRecord, Sample};
+use crate::metrics::{Derived, LatencySummary, PhaseRecord, Sample};
 use crate::run::cell::{CellRecord, Measure};
 use crate::run::checks::{Check, Verdict};
 use crate::units::{bytes, count, nanos, or_dash, three};
@@ -54,8 +54,9 @@ fn heads() -> [&'static str; 6] {
         "  B/read: bytes read from files per get or scan; miss: blocks per get that were not in the engine's memory",
         "  sa: space amplification, disk space per live byte, log included, after the drain; sa peak: the most seen, \
          ten looks a second",
-        "  cpu/op: of the whole process, harness and background threads included, the drain not",
-        "  p50, p99, p99.9: of 100, 1000 operations so many were faster; told when 100 were slower",
+        "  cpu/op: of the whole process, harness and background threads included, the drain not; pace: speed over the \
+         phase, from _ (standing) to # (fastest)",
+        "  p50, p99, p99.9: so many per cent of the calls were faster; told when 100 calls were slower",
     ]
 }
 
@@ -176,49 +177,31 @@ fn latency_row(engine: &str, op: &str, ops: u64, latency: &LatencySummary) -> [S
     ]
 }
 
-/// What the numbers of one engine leave out: causes, debt, memory, caps, stalls.
+/// What the numbers of one engine leave out, a line for each of: writes, reads, memory, time.
 fn remarks(cell: &CellRecord, measure: &Measure, phase: &PhaseRecord) -> Vec<String> {
-    let d = &measure.derived;
+    let topics = [
+        ("writes", writes(&measure.derived)),
+        ("reads", reads(&measure.derived)),
+        ("memory", memory(cell, measure, phase)),
+        ("time", time(measure, phase)),
+    ];
+    let told = topics.into_iter().filter(|(_, parts)| !parts.is_empty());
+    told.flat_map(|(topic, parts)| wrap(&format!("  {} {topic}: {}", cell.engine.label, parts.join("; ")), 4))
+        .collect()
+}
+
+/// Bytes per user byte by cause, and what is not in them or does not belong to them.
+fn writes(d: &Derived) -> Vec<String> {
     let mut parts = Vec::new();
     if !d.wa_by_cause.is_empty() {
-        let causes: Vec<_> = d
-            .wa_by_cause
-            .iter()
-            .take(CAUSES_MAX)
-            .map(|(cause, share)| format!("{cause} {}", three(*share)))
-            .collect();
+        let named = d.wa_by_cause.iter().take(CAUSES_MAX);
+        let named: Vec<_> = named.map(|(cause, share)| format!("{cause} {}", three(*share))).collect();
         let left: f64 = d.wa_by_cause.iter().skip(CAUSES_MAX).map(|(_, share)| share).sum();
         let left = if left > 0.0 { format!(" + other {}", three(left)) } else { String::new() };
-        parts.push(format!("wrote per user byte {}{left}", causes.join(" + ")));
+        parts.push(format!("wa is {}{left}", named.join(" + ")));
     }
     if let Some(zeros) = d.prepared_per_user_byte.filter(|zeros| *zeros > 0.0) {
-        parts.push(format!("not in wa: zeros ahead of the log {}", three(zeros)));
-    }
-    if !d.upkeep_read_by_cause.is_empty() {
-        let all: f64 = d.upkeep_read_by_cause.iter().map(|(_, share)| share).sum();
-        let (cause, _) = &d.upkeep_read_by_cause[0];
-        parts.push(format!("read for writes, per user byte {}, most by {cause}", three(all)));
-    }
-    let asked: Vec<_> =
-        d.blocks_per_get.iter().map(|(kind, blocks)| format!("{kind} {}", three(*blocks))).collect();
-    if !asked.is_empty() {
-        parts.push(format!("a get asks for {}", asked.join(" + ")));
-    }
-    if let Some(pace) = pace(&phase.samples) {
-        parts.push(format!("pace [{pace}]"));
-    }
-    parts.push(format!("memory {}", bytes(phase.memory_peak_bytes)));
-    if let Some(rss) = phase.rss_anon_peak_bytes {
-        let before = cell.rss_anon_before_bytes.map_or(String::new(), |before| {
-            format!(" ({} of it before the engine was opened)", bytes(before))
-        });
-        parts.push(format!("process {}{before}", bytes(rss)));
-    }
-    if let Some(without) = d.sa_settled_without_log {
-        parts.push(format!("sa without log {}", three(without)));
-    }
-    if let Some(share) = d.engine_time_share {
-        parts.push(format!("in the engine {:.0} % of the clients' time", share * 100.0));
+        parts.push(format!("not in it: zeros ahead of the log {}", three(zeros)));
     }
     if d.debt_before_bytes > 0 {
         parts.push(format!("wa also pays {} of debt from before", bytes(d.debt_before_bytes)));
@@ -226,13 +209,53 @@ fn remarks(cell: &CellRecord, measure: &Measure, phase: &PhaseRecord) -> Vec<Str
     if d.debt_bytes > 0 || d.debt_left_bytes > 0 {
         parts.push(format!("debt {}, {} after drain", bytes(d.debt_bytes), bytes(d.debt_left_bytes)));
     }
+    parts
+}
+
+/// What gets asked memory for, and what writes made the engine read.
+fn reads(d: &Derived) -> Vec<String> {
+    let mut parts = Vec::new();
+    let asked: Vec<_> =
+        d.blocks_per_get.iter().map(|(kind, blocks)| format!("{kind} {}", three(*blocks))).collect();
+    if !asked.is_empty() {
+        parts.push(format!("a get asks for {}", asked.join(" + ")));
+    }
+    if let Some((cause, _)) = d.upkeep_read_by_cause.first() {
+        let all: f64 = d.upkeep_read_by_cause.iter().map(|(_, share)| share).sum();
+        parts.push(format!("writes cause {} B read per user byte, most by {cause}", three(all)));
+    }
+    parts
+}
+
+fn memory(cell: &CellRecord, measure: &Measure, phase: &PhaseRecord) -> Vec<String> {
+    let mut parts = vec![format!("{} declared", bytes(phase.memory_peak_bytes))];
+    if let Some(rss) = phase.rss_anon_peak_bytes {
+        let before = cell.rss_anon_before_bytes;
+        let before = before.map_or(String::new(), |before| format!(" ({} before it opened)", bytes(before)));
+        parts.push(format!("process {}{before}", bytes(rss)));
+    }
+    if let Some(without) = measure.derived.sa_settled_without_log {
+        parts.push(format!("sa without log {}", three(without)));
+    }
+    parts
+}
+
+fn time(measure: &Measure, phase: &PhaseRecord) -> Vec<String> {
+    let d = &measure.derived;
+    let mut parts = Vec::new();
+    if let Some(pace) = pace(&phase.samples) {
+        parts.push(format!("pace [{pace}]"));
+    }
+    if let Some(share) = d.engine_time_share {
+        parts.push(format!("{:.0} % in the engine, the rest in the client", share * 100.0));
+    }
     if let Some(stalled) = d.stalled_share.filter(|share| *share >= 0.001) {
-        parts.push(format!("writers waited {:.1} % of the time", stalled * 100.0));
+        parts.push(format!("writers waited {:.1} %", stalled * 100.0));
     }
     if let Some(capped) = &phase.capped {
         parts.push(format!("CAPPED: {capped}"));
     }
-    wrap(&format!("  {}: {}", cell.engine.label, parts.join("; ")), 4)
+    parts
 }
 
 /// Throughput over time in one word: each sign is a twentieth of the phase, from `_` (nearly nothing) to `#` (the

@@ -15,6 +15,7 @@ use kv_io::Env;
 use kv_io::executor::{Executor, Workers};
 use kv_io::home::Home;
 use kv_io::layout::{IDENTITY_FILE, IDENTITY_NEW_FILE, LOCK_FILE, known_files};
+use kv_io::wal::WalOptions;
 
 use crate::bulk;
 use crate::check;
@@ -227,6 +228,8 @@ impl Kv for BTreeEngine {
         let writer = &core.store.gauges;
         let of = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
         let seq = core.store.reclaim.newest().seq;
+        let log_buffer = WalOptions::for_budget(core.options.common.memory_budget).buffer_bytes_max() as u64;
+        let log_buffer = if core.log.is_some() { log_buffer } else { 0 };
         let owner = |owner: &str, bytes| MemoryUse { owner: owner.to_owned(), bytes };
         let count = |name: &str, value| (name.to_owned(), value);
         Stats {
@@ -242,6 +245,7 @@ impl Kv for BTreeEngine {
                 owner("resident map", pager.pool.overhead_bytes()),
                 owner("bitmaps", of(&writer.bitmap_bytes)),
                 owner("dead lists", gauges.dead_bytes),
+                owner("wal buffer", log_buffer),
             ],
             stalls: self.stall_stats(),
             files: core.meter.files(&core.dir),
