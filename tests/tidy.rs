@@ -32,6 +32,7 @@ const ORDERS: &[Order] = &[
         krate: "engines/kv-btree",
         rows: &[
             &["engine"],
+            &["apply"],
             &["bulk"],
             &["scan"],
             &["core"],
@@ -39,7 +40,7 @@ const ORDERS: &[Order] = &[
             &["check"],
             &["checkpoint"],
             &["tree"],
-            &["reclaim", "options"],
+            &["pressure", "reclaim", "options"],
             &["pager"],
             &["page"],
         ],

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kv_api::stats::{MemoryUse, Stall, UserStats};
+use kv_api::stats::MemoryUse;
 use kv_api::{
     BackupReport, Batch, Cause, CommitInfo, CompactReport, Direction, Durability, EngineInfo, Error,
     EventListener, IngestReport, IoMode, KeyRange, Kv, KvRead, Limits, RecoveryReport, Result, Scan,
@@ -23,6 +23,7 @@ use crate::core::Core;
 use crate::options::BTreeOptions;
 use crate::page::meta::FORMAT_VERSION;
 use crate::pager::{Reader, lock};
+use crate::pressure::Wait;
 use crate::recovery;
 use crate::scan::{BTreeSnapshot, CursorSource};
 use crate::tree;
@@ -76,31 +77,6 @@ impl BTreeEngine {
         drop(workers);
         drop(lock(&self.core.home).take());
     }
-
-    fn user_stats(&self) -> UserStats {
-        let user = &self.core.user;
-        UserStats {
-            gets: user.gets.get(),
-            hits: user.hits.get(),
-            scans: user.scans.get(),
-            scanned_entries: user.scanned.get(),
-            ops_written: user.ops.load(Ordering::Relaxed),
-            written_bytes: user.bytes.load(Ordering::Relaxed),
-            commits: user.commits.load(Ordering::Relaxed),
-        }
-    }
-
-    fn stall_stats(&self) -> Vec<Stall> {
-        let names = ["dirty limit", "log limit", "write delay"];
-        let stalls = names.iter().zip(&self.core.stalls);
-        stalls
-            .map(|(name, stall)| Stall {
-                name: (*name).to_owned(),
-                count: stall.count.load(Ordering::Relaxed),
-                wall_ns: stall.wall_ns.load(Ordering::Relaxed),
-            })
-            .collect()
-    }
 }
 
 impl KvRead for BTreeEngine {
@@ -110,9 +86,7 @@ impl KvRead for BTreeEngine {
         // The guard keeps every page of this root for the length of the call.
         let root = core.store.reclaim.newest();
         let hit = tree::get(&core.store.pager, &root, key, Reader::Get, found)?;
-        core.user.gets.add(1);
-        core.user.hits.add(u64::from(hit));
-        Ok(hit)
+        Ok(core.user.count_get(hit))
     }
 
     fn scan(&self, range: KeyRange<'_>, options: ScanOptions) -> Result<Box<dyn Scan>> {
@@ -233,7 +207,7 @@ impl Kv for BTreeEngine {
         let owner = |owner: &str, bytes| MemoryUse { owner: owner.to_owned(), bytes };
         let count = |name: &str, value| (name.to_owned(), value);
         Stats {
-            user: self.user_stats(),
+            user: core.user.stats(),
             io: Some(core.meter.stats()),
             blocks: vec![
                 pager.counters.leaf.get("leaf"),
@@ -247,7 +221,7 @@ impl Kv for BTreeEngine {
                 owner("dead lists", gauges.dead_bytes),
                 owner("wal buffer", log_buffer),
             ],
-            stalls: self.stall_stats(),
+            stalls: Wait::ALL.iter().zip(&core.stalls).map(|(wait, stall)| stall.get(wait.name())).collect(),
             files: core.meter.files(&core.dir),
             free_bytes: of(&writer.free_pages) * core.options.page_size as u64,
             debt_bytes: (pager.pool.dirty() * core.options.page_size) as u64,

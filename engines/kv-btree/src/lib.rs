@@ -21,7 +21,7 @@
 //! # A put
 //!
 //! 1. `engine.rs` refuses what is too large; the commit queue of `kv-io` writes the batch to the log   <- durable
-//! 2. `core.rs` applies it: `tree/mod.rs` goes down and copies the pages of the path under new numbers,
+//! 2. `apply.rs` takes it: `tree/mod.rs` goes down and copies the pages of the path under new numbers,
 //! 3. `tree/insert.rs` puts the entry into the leaf's copy (`page/leaf.rs`), or divides it (`page/split.rs`),
 //! 4. `reclaim.rs` shows the new root to readers   <- readable, and keeps what it replaced until nobody looks at it.
 //! 5. Later `checkpoint.rs` writes the copies to pages no durable root reaches, then the meta   <- log superfluous
@@ -34,7 +34,7 @@
 //! # Imports go downward only
 //!
 //! ```text
-//! engine > bulk scan > core > recovery > check > checkpoint > tree > reclaim > options > pager > page
+//! engine > apply bulk scan > core > recovery > check > checkpoint > tree > reclaim > options > pager > page
 //! ```
 #![cfg_attr(
     not(test),
@@ -47,6 +47,7 @@
     )
 )]
 
+pub mod apply;
 pub mod bulk;
 pub mod check;
 pub mod checkpoint;
@@ -55,6 +56,7 @@ pub mod engine;
 pub mod options;
 pub mod page;
 pub mod pager;
+pub mod pressure;
 pub mod reclaim;
 pub mod recovery;
 pub mod scan;

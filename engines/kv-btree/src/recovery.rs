@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use kv_api::{Batch, Cause, Error, RecoveryReport, Result, SeqNo};
-use kv_api::{Op, Ops};
+use kv_api::{Cause, Error, Ops, RecoveryReport, Result, SeqNo};
 use kv_io::VfsFile;
 use kv_io::aligned::AlignedBuf;
 use kv_io::checksum::FileSum;
@@ -78,30 +77,10 @@ fn replay(store: &Store, home: &Home, first: SeqNo, ops: Ops<'_>, last_seq: SeqN
     for op in ops {
         // The frame's checksum was right, so this is not what was written.
         let op = op.map_err(|what| Error::corruption(&home.dir, 0, format!("operation {first}: {what}")))?;
-        apply_op(&mut writer, op)?;
+        writer.apply(op)?;
     }
     writer.publish(last_seq);
     Ok(())
-}
-
-/// Applies one operation to the state being made.
-///
-/// # Errors
-/// `NoSpace`, `Io`, `Corruption`.
-pub fn apply_op(writer: &mut Writer, op: Op<'_>) -> Result<()> {
-    match op {
-        Op::Put { key, value } => writer.put(key, value),
-        Op::Delete { key } => writer.delete(key),
-        Op::DeleteRange { start, end } => writer.delete_range(start, end),
-    }
-}
-
-/// Applies a batch.
-///
-/// # Errors
-/// `NoSpace`, `Io`, `Corruption`.
-pub fn apply_batch(writer: &mut Writer, batch: &Batch) -> Result<()> {
-    batch.ops().try_for_each(|op| apply_op(writer, op))
 }
 
 fn store_of(pager: Pager, root: Root, space: FreeList, meta: Meta) -> Store {

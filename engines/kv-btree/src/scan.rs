@@ -34,14 +34,12 @@ impl KvRead for BTreeSnapshot {
     fn get_with(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool> {
         self.core.check_open()?;
         let hit = tree::get(&self.core.store.pager, &self.pin.root, key, Reader::Get, found)?;
-        self.core.user.gets.add(1);
-        self.core.user.hits.add(u64::from(hit));
-        Ok(hit)
+        Ok(self.core.user.count_get(hit))
     }
 
     fn scan(&self, range: KeyRange<'_>, options: ScanOptions) -> Result<Box<dyn Scan>> {
         self.core.check_open()?;
-        self.core.user.scans.add(1);
+        self.core.user.count_scan();
         Ok(Box::new(BTreeScan {
             is_empty: range.is_empty(),
             cursor: self.cursor(range.to_owned_range(), options.direction, Reader::Scan),
@@ -110,7 +108,7 @@ impl Scan for BTreeScan {
 
 impl Drop for BTreeScan {
     fn drop(&mut self) {
-        self.core.user.scanned.add(self.entries);
+        self.core.user.count_scanned(self.entries);
     }
 }
 

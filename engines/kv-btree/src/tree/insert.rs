@@ -1,7 +1,7 @@
 //! Puts: the entry goes into its leaf; a full page is divided, and what divides it goes into the page above,
 //! which may be full in turn, up to a new root.
 
-use kv_api::Result;
+use kv_api::{Op, Result};
 
 use super::{Writer, count};
 use crate::page::leaf::{self, Apart, Value};
@@ -13,6 +13,18 @@ use crate::page::{Kind, Page, PageId, inner};
 const EXTENT_PAGES_MAX: usize = 256;
 
 impl Writer {
+    /// Applies one operation of a batch to the state being made.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`, `Corruption`; the running state is then unusable.
+    pub fn apply(&mut self, op: Op<'_>) -> Result<()> {
+        match op {
+            Op::Put { key, value } => self.put(key, value),
+            Op::Delete { key } => self.delete(key),
+            Op::DeleteRange { start, end } => self.delete_range(start, end),
+        }
+    }
+
     /// Sets `key` to `value`.
     ///
     /// # Errors
