@@ -1,11 +1,12 @@
 //! Ingest: whole sets of sorted entries, without the log.
 
 use kv_api::{Batch, Cause, EntryRef, Error, IngestReport, Result, SeqNo, SortedSource};
+use kv_io::sync::lock;
 
 use crate::checkpoint;
 use crate::core::Core;
 use crate::page::slotted::Slots;
-use crate::pager::{Reader, lock};
+use crate::pager::Reader;
 use crate::tree::Writer;
 use crate::tree::load::Loader;
 

@@ -15,11 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use kv_api::{Cause, Result, SeqNo};
 use kv_io::aligned::AlignedBuf;
+use kv_io::sync::lock;
 
 use crate::page::meta::{META_LEN, Meta};
 use crate::page::{PageId, free_map};
+use crate::pager::Pager;
 use crate::pager::free_list::Bits;
-use crate::pager::{Pager, lock};
 use crate::reclaim::{HeldPins, Pinned, Reclaim};
 use crate::tree::{Writer, WriterGauges};
 

@@ -12,11 +12,11 @@ use kv_io::executor::{Executor, Upkeep};
 use kv_io::home::Home;
 use kv_io::latch::Latch;
 use kv_io::meter::Meter;
+use kv_io::sync::lock;
 use kv_io::{Clock, Env};
 
 use crate::checkpoint::{self, Store};
 use crate::options::BTreeOptions;
-use crate::pager::lock;
 use crate::pressure::{Pressure, Wait};
 use crate::recovery;
 

@@ -15,6 +15,7 @@ use kv_io::Env;
 use kv_io::executor::{Executor, Workers};
 use kv_io::home::Home;
 use kv_io::layout::{IDENTITY_FILE, IDENTITY_NEW_FILE, LOCK_FILE, known_files};
+use kv_io::sync::lock;
 use kv_io::wal::WalOptions;
 
 use crate::bulk;
@@ -22,7 +23,7 @@ use crate::check;
 use crate::core::Core;
 use crate::options::BTreeOptions;
 use crate::page::meta::FORMAT_VERSION;
-use crate::pager::{Reader, lock};
+use crate::pager::Reader;
 use crate::pressure::Wait;
 use crate::recovery;
 use crate::scan::{BTreeSnapshot, CursorSource};

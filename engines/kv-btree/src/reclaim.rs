@@ -16,9 +16,9 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use kv_api::SeqNo;
+use kv_io::sync::lock;
 
 use crate::page::PageId;
-use crate::pager::lock;
 
 /// One state of the tree.
 #[derive(Debug, Clone)]

@@ -9,6 +9,7 @@ use kv_io::checksum::FileSum;
 use kv_io::commit::CommitLog;
 use kv_io::home::Home;
 use kv_io::layout::pages_name;
+use kv_io::sync::lock;
 use kv_io::vfs::{OpenOptions, read_exact_at};
 use kv_io::wal::reader::Expected;
 use kv_io::wal::{LogPlace, WalOptions};
@@ -45,7 +46,7 @@ pub fn open(home: &mut Home, options: &BTreeOptions) -> Result<Opened> {
     let read_only = options.common.read_only;
     let is_new = home.is_new;
     let store = if is_new { create(home, options)? } else { load(home, options)? };
-    let replay_from = crate::pager::lock(&store.durable).meta.replay_from;
+    let replay_from = lock(&store.durable).meta.replay_from;
     let expected = Expected { is_new, read_only, replay_from };
     let mut last_seq = replay_from.saturating_sub(1);
     let replayed = CommitLog::replay(&place, expected, &mut |first, ops, count| {
@@ -57,7 +58,7 @@ pub fn open(home: &mut Home, options: &BTreeOptions) -> Result<Opened> {
         return Ok(Opened { store, log: None, report });
     }
     if report.ops_replayed > 0 {
-        let mut durable = crate::pager::lock(&store.durable);
+        let mut durable = lock(&store.durable);
         let frozen = checkpoint::freeze(&store, &durable, last_seq)?;
         checkpoint::write(&store, &mut durable, frozen, Cause::Recovery, &mut || ())?;
     }
@@ -122,7 +123,7 @@ fn create(home: &Home, options: &BTreeOptions) -> Result<Store> {
         writer.plant()?;
         writer.publish(0);
     }
-    let mut durable = crate::pager::lock(&store.durable);
+    let mut durable = lock(&store.durable);
     let frozen = checkpoint::freeze(&store, &durable, 0)?;
     checkpoint::write(&store, &mut durable, frozen, Cause::Recovery, &mut || ())?;
     drop(durable);
@@ -166,7 +167,7 @@ fn load(home: &Home, options: &BTreeOptions) -> Result<Store> {
         // The damaged meta may have been the newer one, whose checkpoint could reuse pages of this one.
         check::is_older(&store.pager, &pin.root)?;
     }
-    crate::pager::lock(&store.durable).pin = Some(pin);
+    lock(&store.durable).pin = Some(pin);
     Ok(store)
 }
 

@@ -9,13 +9,14 @@ pub mod free_list;
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use kv_api::{Cause, Error, Result};
 use kv_io::VfsFile;
 use kv_io::aligned::AlignedBuf;
 use kv_io::checksum::{FileSum, mismatch};
 use kv_io::counters::{Access, ReadCounters};
+use kv_io::sync::lock;
 use kv_io::vfs::read_exact_at;
 
 use crate::page::leaf::Apart;
@@ -29,11 +30,6 @@ pub type PageRef = Page;
 /// Bytes that a gathered write takes at most.
 const WRITE_BYTES_MAX: usize = 1 << 20;
 const LOADERS_MAX: usize = 16;
-
-/// Takes `mutex`. What it guards is never left half changed by a panic: engines do not panic, by lint.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// On whose behalf a page is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
