@@ -197,7 +197,7 @@ fn writes(d: &Derived) -> Vec<String> {
         let named = d.wa_by_cause.iter().take(CAUSES_MAX);
         let named: Vec<_> = named.map(|(cause, share)| format!("{cause} {}", three(*share))).collect();
         let left: f64 = d.wa_by_cause.iter().skip(CAUSES_MAX).map(|(_, share)| share).sum();
-        let left = if left > 0.0 { format!(" + other {}", three(left)) } else { String::new() };
+        let left = if left >= 0.005 { format!(" + other {}", three(left)) } else { String::new() };
         parts.push(format!("wa is {}{left}", named.join(" + ")));
     }
     if let Some(zeros) = d.prepared_per_user_byte.filter(|zeros| *zeros > 0.0) {
@@ -215,8 +215,8 @@ fn writes(d: &Derived) -> Vec<String> {
 /// What gets asked memory for, and what writes made the engine read.
 fn reads(d: &Derived) -> Vec<String> {
     let mut parts = Vec::new();
-    let asked: Vec<_> =
-        d.blocks_per_get.iter().map(|(kind, blocks)| format!("{kind} {}", three(*blocks))).collect();
+    let asked = d.blocks_per_get.iter().filter(|(_, blocks)| **blocks > 0.0);
+    let asked: Vec<_> = asked.map(|(kind, blocks)| format!("{kind} {}", three(*blocks))).collect();
     if !asked.is_empty() {
         parts.push(format!("a get asks for {}", asked.join(" + ")));
     }
