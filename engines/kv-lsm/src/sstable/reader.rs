@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use kv_api::{Cause, Error, Result, SeqNo};
 use kv_io::aligned::AlignedBuf;
@@ -13,6 +13,7 @@ use kv_io::checksum::{FileSum, mismatch};
 use kv_io::codec::Reader;
 use kv_io::counters::{Access, ReadCounters, ShardedCounter};
 use kv_io::layout::table_name;
+use kv_io::sync::lock;
 use kv_io::vfs::{DIRECT_ALIGN, Map, OpenOptions, read_exact_at, read_range};
 use kv_io::{Vfs, VfsFile};
 
@@ -105,13 +106,13 @@ impl TableSpace {
 
     /// True if files wait to be removed.
     pub fn has_dead(&self) -> bool {
-        !self.dead.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !lock(&self.dead).is_empty()
     }
 
     /// Removes the files of tables whose last user is gone; returns how many. One that cannot be removed is left
     /// for the next open, which removes what no manifest names.
     pub fn remove_dead(&self) -> u64 {
-        let dead = std::mem::take(&mut *self.dead.lock().unwrap_or_else(PoisonError::into_inner));
+        let dead = std::mem::take(&mut *lock(&self.dead));
         let mut removed = 0;
         for table in &dead {
             self.cache.remove_file(table.id);
@@ -152,7 +153,7 @@ impl Drop for Table {
     fn drop(&mut self) {
         if *self.obsolete.get_mut() {
             let dead = DeadTable { id: self.meta.id, _file: Arc::clone(&self.file) };
-            self.space.dead.lock().unwrap_or_else(PoisonError::into_inner).push(dead);
+            lock(&self.space.dead).push(dead);
         }
     }
 }
