@@ -151,10 +151,7 @@ fn one_fault(engine: Engine, knobs: &Knobs, seed: u64, op: FaultOp, nth: u64) ->
                     Ok(found) => {
                         let whole = known.with_failed.as_ref() == Some(&found);
                         let verdict = if whole { "a failed write is visible" } else { "a read is wrong" };
-                        // An ingest that poisons its handle may be readable already; a commit never is.
-                        let may =
-                            whole && matches!(one, Step::Ingest(_)) && error.kind() == ErrorKind::Poisoned;
-                        assert!(may || found == known.map, "{context}: {verdict}, after {error}, in {one:?}");
+                        assert!(found == known.map, "{context}: {verdict}, after {error}, in {one:?}");
                     }
                     Err(error) => check_error(&error, &context),
                 }

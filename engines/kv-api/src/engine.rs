@@ -195,8 +195,8 @@ pub trait Kv: KvRead {
     }
 
     /// Adds sorted entries without the log; durable when it returns. They replace older entries of the same
-    /// keys. An `Err` leaves the contents as they were, unless it is `Poisoned`: then the entries may be readable,
-    /// and whether all of them or none are there is known after reopening.
+    /// keys. An `Err` leaves the contents of this handle as they were; if it is `Poisoned`, reopening tells whether
+    /// all of the entries or none are there.
     ///
     /// # Errors
     /// `InvalidOptions` for keys out of order, a limit, and those of [`Kv::write`].

@@ -35,23 +35,31 @@ pub fn ingest(core: &Core, sorted: &mut dyn SortedSource) -> Result<IngestReport
             writer.abandon();
             return Ok(report);
         }
-        writer.publish(last_seq);
+        writer.stage(last_seq);
         drop(writer);
-        publish_durably(core, &mut durable, last_seq)?;
+        make_durable(core, &mut durable, last_seq)?;
+        core.store.writer().publish(last_seq);
         Ok(report)
     })
 }
 
-/// The entries are in the tree; they must be durable before anyone learns of it.
-fn publish_durably(core: &Core, durable: &mut checkpoint::Durable, last_seq: SeqNo) -> Result<()> {
-    let frozen = checkpoint::freeze(&core.store, durable, last_seq);
-    let done =
-        frozen.and_then(|frozen| checkpoint::write(&core.store, durable, frozen, Cause::Ingest, &mut || ()));
-    match done {
+/// Checkpoints the staged state, which nobody sees yet: entries without a log must be durable before anyone learns
+/// of them. After an error the contents are, for this handle, as they were.
+fn make_durable(core: &Core, durable: &mut checkpoint::Durable, last_seq: SeqNo) -> Result<()> {
+    let store = &core.store;
+    let frozen = match checkpoint::freeze_staged(store, durable, last_seq) {
+        Ok(frozen) => frozen,
+        Err(error) => {
+            store.writer().abandon();
+            return Err(error);
+        }
+    };
+    match checkpoint::write(store, durable, frozen, Cause::Ingest, &mut || ()) {
         Ok(_) => Ok(()),
         Err(error) => {
-            // Readers may have seen the entries, and they may or may not be there after a crash.
+            // The meta may have reached the disk: only reopening tells. Until then nothing may be written.
             kv_io::executor::Upkeep::poison(core, &error);
+            store.writer().abandon();
             Err(error.to_poisoned())
         }
     }

@@ -21,7 +21,7 @@ use crate::page::meta::{META_LEN, Meta};
 use crate::page::{PageId, free_map};
 use crate::pager::Pager;
 use crate::pager::free_list::Bits;
-use crate::reclaim::{HeldPins, Pinned, Reclaim};
+use crate::reclaim::{HeldPins, Pinned, Reclaim, Root};
 use crate::tree::{Writer, WriterGauges};
 
 /// The tree with its pages, pins and file: everything but the log. Lock order: `durable`, the commit lock,
@@ -81,6 +81,23 @@ pub struct Checkpointed {
 /// # Errors
 /// `NoSpace` if page numbers have run out.
 pub fn freeze(store: &Store, durable: &Durable, last_seq: SeqNo) -> Result<Frozen> {
+    freeze_root(store, durable, last_seq, |_| Root::clone(&store.reclaim.newest()))
+}
+
+/// Takes the state that the writer has staged, see [`Writer::stage`]: it becomes durable before it becomes visible.
+///
+/// # Errors
+/// Those of [`freeze`].
+pub fn freeze_staged(store: &Store, durable: &Durable, last_seq: SeqNo) -> Result<Frozen> {
+    freeze_root(store, durable, last_seq, |writer| writer.root().clone())
+}
+
+fn freeze_root(
+    store: &Store,
+    durable: &Durable,
+    last_seq: SeqNo,
+    root: impl FnOnce(&Writer) -> Root,
+) -> Result<Frozen> {
     let mut writer = store.writer();
     writer.take_back();
     let bits_per_page = free_map::bits_per_page(store.pager.page_bytes());
@@ -93,9 +110,11 @@ pub fn freeze(store: &Store, durable: &Durable, last_seq: SeqNo) -> Result<Froze
         }
         writer.release_map(first, map_pages);
     };
-    let pin = store.reclaim.pin_checkpoint();
+    let pin = store.reclaim.pin_checkpoint(root(&writer));
     let held = store.reclaim.hold_pins();
     let mut pinned = store.reclaim.pinned_since(durable.meta.generation);
+    // Those that a staged state replaced die only when it is shown; snapshots may keep them.
+    pinned.extend(writer.dying());
     pinned.sort_unstable();
     writer.checkpointed = pin.root.generation;
     let meta = Meta {

@@ -155,20 +155,21 @@ impl Reclaim {
     /// Holds the newest state until the pin is dropped. About 50 ns.
     pub fn pin(self: &Arc<Self>) -> Pinned {
         let mut state = lock(&self.state);
+        state.snapshots += 1;
         let root = Root::clone(&self.newest.load());
+        self.hold(&mut state, root, true)
+    }
+
+    /// Holds `root` for a checkpoint: the newest state, or the one that will be. The commit lock keeps it so.
+    pub fn pin_checkpoint(self: &Arc<Self>, root: Root) -> Pinned {
+        self.hold(&mut lock(&self.state), root, false)
+    }
+
+    fn hold(self: &Arc<Self>, state: &mut State, root: Root, is_snapshot: bool) -> Pinned {
         let pin = state.pins.entry(root.generation).or_default();
         pin.holders += 1;
         pin.seq = root.seq;
-        state.snapshots += 1;
-        Pinned { reclaim: Arc::clone(self), root, is_snapshot: true }
-    }
-
-    /// Holds the newest state for a checkpoint.
-    pub fn pin_checkpoint(self: &Arc<Self>) -> Pinned {
-        let mut pinned = self.pin();
-        lock(&self.state).snapshots -= 1;
-        pinned.is_snapshot = false;
-        pinned
+        Pinned { reclaim: Arc::clone(self), root, is_snapshot }
     }
 
     /// Pages born after generation `since` that only pins hold: with those of the newest tree, all that a

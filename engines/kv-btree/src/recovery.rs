@@ -162,7 +162,7 @@ fn load(home: &Home, options: &BTreeOptions) -> Result<Store> {
         values: meta.values,
     };
     let store = store_of(pager, root, space, meta);
-    let pin = store.reclaim.pin_checkpoint();
+    let pin = store.reclaim.pin_checkpoint(Root::clone(&store.reclaim.newest()));
     if other_is_damaged {
         // The damaged meta may have been the newer one, whose checkpoint could reuse pages of this one.
         check::is_older(&store.pager, &pin.root)?;

@@ -67,7 +67,12 @@ fn install(core: &Core, output: Output<'_>) -> Result<()> {
     if claimed {
         core.release_flush();
     }
-    log.release(added? + 1).map_err(|error| core.fail(&error))
+    let seq = added?;
+    // The entries are durable and visible: a log that cannot let go stops what comes later, not this.
+    if let Err(error) = log.release(seq + 1) {
+        core.fail(&error);
+    }
+    Ok(())
 }
 
 /// Empties the memtables and lists the tables, each as deep as nothing older lies on the way.

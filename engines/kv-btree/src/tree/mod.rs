@@ -156,6 +156,11 @@ impl Writer {
         &self.root
     }
 
+    /// Pages that the running state replaced and readers still see.
+    pub fn dying(&self) -> impl Iterator<Item = PageId> {
+        self.dead.iter().map(|dead| dead.page)
+    }
+
     /// Begins the next state.
     pub fn begin(&mut self) {
         self.lift_finger();
@@ -192,13 +197,18 @@ impl Writer {
 
     /// Shows the state to readers; `seq` is the last operation in it.
     pub fn publish(&mut self, seq: SeqNo) {
-        self.root.seq = seq;
-        self.spill();
+        self.stage(seq);
         self.born = None;
         let dead = std::mem::take(&mut self.dead);
         self.reclaim.publish(self.root.clone(), dead);
         self.gauges.free_pages.store(self.space.free() as u64, Ordering::Relaxed);
         self.gauges.bitmap_bytes.store(self.space.bytes(), Ordering::Relaxed);
+    }
+
+    /// Ends the running state with operation `seq`, as far as a checkpoint needs it; no reader sees it yet.
+    pub fn stage(&mut self, seq: SeqNo) {
+        self.root.seq = seq;
+        self.spill();
     }
 
     /// Gives the running state up, as if [`Writer::begin_abandonable`] had not been called.
