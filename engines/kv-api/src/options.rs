@@ -124,6 +124,24 @@ impl Default for CommonOptions {
     }
 }
 
+/// Reads a number of bytes with an optional unit: `4096`, `8KiB`, `1MiB` or `1GiB`. `option` is named in the error.
+///
+/// # Errors
+/// `InvalidOptions` for anything else, and for more than 64 bits.
+pub fn parse_size(option: &str, text: &str) -> Result<u64, Error> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("", 0)];
+    let parsed = units.iter().find_map(|(unit, shift)| {
+        let digits = text.strip_suffix(unit)?;
+        digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
+    });
+    parsed.ok_or_else(|| {
+        Error::invalid(
+            option.to_owned(),
+            format!("`{text}` is not a size; write it as 4096, 4KiB, 1MiB or 1GiB"),
+        )
+    })
+}
+
 macro_rules! names {
     ($type:ident, $option:literal, $($name:literal => $value:ident),+) => {
         impl fmt::Display for $type {
@@ -188,6 +206,19 @@ mod tests {
             assert_eq!(level.to_string().parse::<Durability>().ok(), Some(level));
         }
         assert!("fsync".parse::<Durability>().is_err_and(|e| e.to_string().contains("memory, os, disk")));
+    }
+
+    #[test]
+    fn sizes_have_a_unit_or_none() {
+        for (text, bytes) in [("4096", 4096), ("8KiB", 8192), ("1MiB", 1 << 20), ("2 GiB", 2 << 30)] {
+            assert_eq!(parse_size("memtable", text).ok(), Some(bytes), "{text}");
+        }
+        for text in ["", "KiB", "-1", "1TB", "99999999999GiB"] {
+            assert!(
+                parse_size("memtable", text).is_err_and(|e| e.to_string().contains("memtable")),
+                "{text}"
+            );
+        }
     }
 
     #[test]

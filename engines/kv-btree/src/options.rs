@@ -8,6 +8,7 @@
 //! ```
 
 use kv_api::limits::Limits;
+use kv_api::options::parse_size;
 use kv_api::{CommonOptions, Error, IoMode, Result};
 use kv_io::vfs::DIRECT_ALIGN;
 
@@ -52,7 +53,7 @@ impl BTreeOptions {
     /// # Errors
     /// `InvalidOptions`, naming the option and what would do.
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
-        let number = size(name, value)?;
+        let number = parse_size(name, value)?;
         match name {
             "page_size" => self.page_size = usize::try_from(number).unwrap_or(usize::MAX),
             "dirty_start" => self.dirty_start = u8::try_from(number).unwrap_or(u8::MAX),
@@ -102,18 +103,6 @@ impl BTreeOptions {
     pub fn wants_direct(&self) -> bool {
         self.common.io == IoMode::Direct && self.page_size >= DIRECT_ALIGN
     }
-}
-
-/// A number with an optional unit: `4096`, `8KiB`, `1MiB`.
-fn size(name: &str, text: &str) -> Result<u64> {
-    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("", 0)];
-    let parsed = units.iter().find_map(|(unit, shift)| {
-        let digits = text.strip_suffix(unit)?;
-        digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
-    });
-    parsed.ok_or_else(|| {
-        Error::invalid(name.to_owned(), format!("`{text}` is not a number like 4096, 8KiB or 1MiB"))
-    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! # Ok::<(), kv_api::Error>(())
 //! ```
 
+use kv_api::options::parse_size;
 use kv_api::{CommonOptions, Error, Result};
 
 use crate::sstable::bloom::FilterKind;
@@ -95,16 +96,16 @@ impl LsmOptions {
 
     fn set_unchecked(&mut self, name: &str, value: &str) -> Result<()> {
         match name {
-            "memtable" => self.memtable = Some(size(name, value)?),
-            "block_size" => self.block_size = size(name, value)?,
-            "table_size" => self.table_size = Some(size(name, value)?),
-            "size_ratio" => self.size_ratio = size(name, value)?,
-            "l0_trigger" => self.l0_trigger = size(name, value)?,
+            "memtable" => self.memtable = Some(parse_size(name, value)?),
+            "block_size" => self.block_size = parse_size(name, value)?,
+            "table_size" => self.table_size = Some(parse_size(name, value)?),
+            "size_ratio" => self.size_ratio = parse_size(name, value)?,
+            "l0_trigger" => self.l0_trigger = parse_size(name, value)?,
             "filter" => {
                 self.filter =
                     one_of(name, value, &[("none", FilterKind::None), ("classic", FilterKind::Classic)])?
             }
-            "filter_bits" => self.filter_bits = u32::try_from(size(name, value)?).unwrap_or(u32::MAX),
+            "filter_bits" => self.filter_bits = u32::try_from(parse_size(name, value)?).unwrap_or(u32::MAX),
             "read_mode" => {
                 self.read_mode = one_of(name, value, &[("pread", ReadMode::Pread), ("mmap", ReadMode::Mmap)])?
             }
@@ -198,22 +199,6 @@ pub struct Sizes {
     pub compaction: u64,
     /// What the base level may hold.
     pub base: u64,
-}
-
-/// Reads `4096`, `4KiB`, `1MiB` or `1GiB`.
-fn size(name: &str, text: &str) -> Result<u64> {
-    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
-    let (digits, shift) = units
-        .iter()
-        .find_map(|(unit, shift)| text.strip_suffix(unit).map(|digits| (digits, *shift)))
-        .unwrap_or((text, 0));
-    let number = digits.trim().parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift));
-    number.ok_or_else(|| {
-        Error::invalid(
-            name.to_owned(),
-            format!("`{text}` is not a size; write it as 4096, 4KiB, 1MiB or 1GiB"),
-        )
-    })
 }
 
 fn one_of<T: Copy>(name: &str, text: &str, known: &[(&str, T)]) -> Result<T> {

@@ -208,7 +208,8 @@ impl Pager {
     /// # Errors
     /// `Io`, `Corruption`.
     pub fn page_from_file(&self, id: PageId, cause: Cause) -> Result<PageRef> {
-        self.read_page(id, &mut AlignedBuf::zeroed(self.page_bytes), cause)
+        let mut buffer = lock(&self.loaders[id.index() % self.loaders.len()]);
+        self.read_page(id, &mut buffer, cause)
     }
 
     /// Makes the file long enough for `pages` pages.
