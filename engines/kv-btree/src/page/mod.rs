@@ -134,27 +134,17 @@ impl Page {
         page
     }
 
-    /// A copy of this page under another number, of another generation.
-    pub fn copy_as(&self, id: PageId, birth: u64) -> Page {
-        let mut page = Page { bytes: Arc::from(&*self.bytes) };
-        page.name(id, birth);
-        page
-    }
-
-    /// The same in place, if nobody else holds this page.
+    /// A copy of this page under another number, of another generation; in place, if nobody else holds this page.
     pub fn into_copy(mut self, id: PageId, birth: u64) -> Page {
         self.name(id, birth);
         self
     }
 
-    /// The same, into the memory of a page that nobody else holds; it is given back if somebody does.
-    pub fn copy_into(&self, mut spare: Page, id: PageId, birth: u64) -> Page {
-        match Arc::get_mut(&mut spare.bytes) {
-            Some(bytes) if bytes.len() == self.bytes.len() => bytes.copy_from_slice(&self.bytes),
-            _ => return self.copy_as(id, birth),
-        }
-        spare.name(id, birth);
-        spare
+    /// The same, into other memory: that of `spare`, if nobody else holds it.
+    pub fn copy_as(&self, id: PageId, birth: u64, spare: Option<Page>) -> Page {
+        let mut page = Page::of(&self.bytes, spare);
+        page.name(id, birth);
+        page
     }
 
     /// True if both are the same memory.
@@ -173,18 +163,29 @@ impl Page {
         put(bytes, BIRTH, birth.to_le_bytes());
     }
 
-    /// The page that `bytes` hold, if they are undamaged and belong at `id`. O(entries): every offset and
-    /// length is checked here, once, so that later accesses stay inside the page.
+    /// A page of `bytes`, in the memory of `spare` if it fits and nobody else holds it.
+    fn of(bytes: &[u8], spare: Option<Page>) -> Page {
+        if let Some(mut spare) = spare
+            && let Some(place) = Arc::get_mut(&mut spare.bytes).filter(|place| place.len() == bytes.len())
+        {
+            place.copy_from_slice(bytes);
+            return spare;
+        }
+        Page { bytes: bytes.into() }
+    }
+
+    /// The page that `bytes` hold, if they are undamaged and belong at `id`, in the memory of `spare` where there
+    /// is one. O(entries): every offset and length is checked here, once, so that later accesses stay inside.
     ///
     /// # Errors
     /// What does not hold.
-    pub fn from_disk(bytes: &[u8], id: PageId, sum: &FileSum) -> Result<Page, Damage> {
+    pub fn from_disk(bytes: &[u8], id: PageId, sum: &FileSum, spare: Option<Page>) -> Result<Page, Damage> {
         let expected = u32_at(bytes, CRC);
         let found = sum.of(u64::from(id.0), &[bytes.get(PAGE..).unwrap_or_default()]);
         if found != expected {
             return Err(mismatch(found, expected).into());
         }
-        let page = Page { bytes: bytes.into() };
+        let page = Page::of(bytes, spare);
         if page.id() != id {
             return Err(format!("it says to be page {}, not page {id}", page.id()).into());
         }
@@ -316,16 +317,16 @@ mod tests {
         leaf::put(&mut page, b"key", leaf::Value::Inline(b"value"));
         let mut disk = vec![0; 512];
         page.to_disk(&mut disk, &sum);
-        let back = Page::from_disk(&disk, PageId(9), &sum).expect("undamaged");
+        let back = Page::from_disk(&disk, PageId(9), &sum, None).expect("undamaged");
         assert_eq!((back.id(), back.birth(), back.kind()), (PageId(9), 0x0102_0304, Some(Kind::Leaf)));
         for at in 0..disk.len() {
             disk[at] ^= 0x40;
-            assert!(Page::from_disk(&disk, PageId(9), &sum).is_err(), "byte {at}");
+            assert!(Page::from_disk(&disk, PageId(9), &sum, None).is_err(), "byte {at}");
             disk[at] ^= 0x40;
         }
-        assert!(Page::from_disk(&disk, PageId(8), &sum).is_err());
-        assert!(Page::from_disk(&disk[..100], PageId(9), &sum).is_err());
-        assert!(Page::from_disk(&[], PageId(9), &sum).is_err());
+        assert!(Page::from_disk(&disk, PageId(8), &sum, None).is_err());
+        assert!(Page::from_disk(&disk[..100], PageId(9), &sum, None).is_err());
+        assert!(Page::from_disk(&[], PageId(9), &sum, None).is_err());
     }
 
     #[test]

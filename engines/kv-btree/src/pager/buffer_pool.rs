@@ -7,13 +7,17 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use kv_io::sync::lock;
 
 use crate::page::{Page, PageId};
 
 /// Bytes that a frame takes besides its page: map entry, slot, `Arc` and allocator headers.
 pub const FRAME_OVERHEAD: usize = 96;
 const SHARDS_MAX: usize = 64;
+/// Pages whose memory waits to be used again.
+const SPARES_MAX: usize = 32;
 /// Rounds of the hand that an inner page outlives without being used; a leaf outlives one.
 const INNER_USES: u8 = 3;
 
@@ -84,20 +88,20 @@ impl Shard {
     }
 
     /// Evicts one clean frame that was not used since the hand last passed.
-    fn evict(&mut self) -> bool {
+    fn evict(&mut self) -> Option<Page> {
         for _ in 0..(usize::from(INNER_USES) + 1) * self.ring.len() {
             self.hand = if self.hand + 1 < self.ring.len() { self.hand + 1 } else { 0 };
-            let Some(id) = self.ring.get(self.hand).copied() else { return false };
-            let Some(frame) = self.frames.get_mut(&id) else { return false };
+            let id = self.ring.get(self.hand).copied()?;
+            let frame = self.frames.get_mut(&id)?;
             if frame.dirty {
                 continue;
             }
             match frame.uses.get_mut() {
-                0 => return self.remove(PageId(id)).is_some(),
+                0 => return self.remove(PageId(id)).map(|frame| frame.page),
                 uses => *uses -= 1,
             }
         }
-        false
+        None
     }
 }
 
@@ -110,6 +114,10 @@ pub struct BufferPool {
     dirty: AtomicUsize,
     next_victim: AtomicUsize,
     evictions: AtomicU64,
+    /// Memory of pages that are gone. Without it a page evicted by one thread and read by another moves from one
+    /// heap of the allocator to the next, and the first keeps what it had: twice the budget, at worst, for each
+    /// thread.
+    spares: Mutex<Vec<Page>>,
 }
 
 impl BufferPool {
@@ -123,6 +131,22 @@ impl BufferPool {
             dirty: AtomicUsize::new(0),
             next_victim: AtomicUsize::new(0),
             evictions: AtomicU64::new(0),
+            spares: Mutex::default(),
+        }
+    }
+
+    /// Memory for a page: that of one which is gone, if there is any.
+    pub fn take_spare(&self) -> Option<Page> {
+        lock(&self.spares).pop()
+    }
+
+    /// Keeps the memory of a page that is gone, unless somebody still looks at it.
+    pub fn keep_spare(&self, mut page: Page) {
+        if page.is_unshared() {
+            let mut spares = lock(&self.spares);
+            if spares.len() < SPARES_MAX {
+                spares.push(page);
+            }
         }
     }
 
@@ -226,12 +250,15 @@ impl BufferPool {
         let mut failed = 0;
         while self.resident.load(Ordering::Relaxed) > self.pages_max && failed < self.shards.len() {
             let victim = self.next_victim.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1);
-            if self.shards[victim].write().unwrap_or_else(PoisonError::into_inner).evict() {
-                self.resident.fetch_sub(1, Ordering::Relaxed);
-                self.evictions.fetch_add(1, Ordering::Relaxed);
-                failed = 0;
-            } else {
-                failed += 1;
+            let evicted = self.shards[victim].write().unwrap_or_else(PoisonError::into_inner).evict();
+            match evicted {
+                Some(page) => {
+                    self.resident.fetch_sub(1, Ordering::Relaxed);
+                    self.evictions.fetch_add(1, Ordering::Relaxed);
+                    self.keep_spare(page);
+                    failed = 0;
+                }
+                None => failed += 1,
             }
         }
     }
@@ -286,6 +313,20 @@ mod tests {
         (1000..2000).for_each(|id| pool.add_clean(&page(id)));
         assert_eq!((pool.resident(), pool.dirty()), (100, 0));
         assert!((0..30).all(|id| pool.get(PageId(id)).is_none()));
+    }
+
+    #[test]
+    fn the_memory_of_an_evicted_page_is_used_again_unless_somebody_looks_at_it() {
+        let pool = BufferPool::new(1);
+        let held = [page(1), page(2)];
+        held.iter().for_each(|page| pool.add_clean(page));
+        assert_eq!(pool.evictions(), 1);
+        assert!(pool.take_spare().is_none(), "whichever went is still held");
+        drop(held);
+        pool.add_clean(&page(3));
+        pool.add_clean(&page(4));
+        assert!(pool.take_spare().is_some());
+        assert!((1..=4).filter(|id| pool.get(PageId(*id)).is_some()).count() == 1);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub enum Reader {
     Copy,
     /// Opening the database.
     Recovery,
-    /// A backup.
+    /// A backup or a walk over the whole tree: pages are not kept in memory for that.
     Backup,
 }
 
@@ -58,6 +58,11 @@ impl Reader {
             Reader::Get => Cause::PointRead,
             Reader::Scan => Cause::ScanRead,
         }
+    }
+
+    /// False for one that reads each page once: what it keeps would push out what others need.
+    fn keeps(self) -> bool {
+        !matches!(self, Reader::Copy | Reader::Backup)
     }
 
     fn access(self) -> Option<Access> {
@@ -173,7 +178,7 @@ impl Pager {
         }
         let page = match found {
             Some(page) => page,
-            None => self.load(id, reader.cause(kind), reader != Reader::Copy)?,
+            None => self.load(id, reader.cause(kind), reader.keeps())?,
         };
         // Levels fall by one at every step, so no damaged child number can make a descent go round.
         if page.kind() != Some(kind) || page.level() != level {
@@ -199,7 +204,7 @@ impl Pager {
     fn read_page(&self, id: PageId, buffer: &mut AlignedBuf, cause: Cause) -> Result<PageRef> {
         let offset = id.offset(self.page_bytes);
         read_exact_at(&*self.file, offset, buffer, cause)?;
-        let page = Page::from_disk(buffer, id, &self.sum);
+        let page = Page::from_disk(buffer, id, &self.sum, self.pool.take_spare());
         page.map_err(|what| Error::corruption(self.file.path(), offset, what))
     }
 

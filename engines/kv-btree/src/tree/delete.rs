@@ -207,7 +207,7 @@ impl Writer {
             };
             let Some(merged) = merged else { continue };
             count(&self.gauges.merges, 1);
-            let merged = merged.copy_as(self.new_id()?, self.root.generation);
+            let merged = merged.into_copy(self.new_id()?, self.root.generation);
             self.kill(left_id, left_page.birth());
             self.kill(right_id, right_page.birth());
             let merged = self.add_private(merged);

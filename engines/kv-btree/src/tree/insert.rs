@@ -7,7 +7,7 @@ use super::{Writer, count};
 use crate::page::leaf::{self, Apart, Value};
 use crate::page::overflow::{Extent, extents_max, set_extents};
 use crate::page::split::Split;
-use crate::page::{Kind, Page, PageId, inner};
+use crate::page::{Kind, PageId, inner};
 
 /// Pages of one extent of a large value at most: what one write call takes at 4 KiB a page.
 const EXTENT_PAGES_MAX: usize = 256;
@@ -62,8 +62,8 @@ impl Writer {
     fn add_split(&mut self, mut depth: usize, mut split: Split) -> Result<()> {
         loop {
             count(&self.gauges.splits, 1);
-            let Split { left, mut right, separator } = split;
-            right.rename(self.new_id()?);
+            let Split { left, right, separator } = split;
+            let right = right.into_copy(self.new_id()?, self.root.generation);
             let (left_id, right_id) = (left.id(), right.id());
             self.add_private(left);
             self.add_private(right);
@@ -124,12 +124,5 @@ impl Writer {
             extents.push(self.pager.write_extent(first, piece, self.room_cause)?);
         }
         Ok(extents)
-    }
-}
-
-impl Page {
-    /// Gives a page that was made from another one its own number.
-    fn rename(&mut self, id: PageId) {
-        *self = self.copy_as(id, self.birth());
     }
 }

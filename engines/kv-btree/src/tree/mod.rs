@@ -61,9 +61,6 @@ pub fn with_apart(pager: &Pager, apart: Apart, reader: Reader, found: &mut dyn F
     Ok(())
 }
 
-/// Pages whose memory waits for the next copy.
-const SPARE_MAX: usize = 32;
-
 /// One step of a descent: a page, and which child it went on to (of the leaf: nothing).
 #[derive(Debug, Clone)]
 struct Step {
@@ -109,7 +106,6 @@ pub struct Writer {
     /// Numbers handed out by the running commit, kept only while it may be given up.
     born: Option<Vec<PageId>>,
     ready: Vec<Dead>,
-    spare: Vec<Page>,
     path: Vec<Step>,
     /// What the leaf at the end of the path may hold, while puts keep going there: then no descent is needed.
     finger: Option<Bounds>,
@@ -139,7 +135,6 @@ impl Writer {
             dead: Vec::new(),
             born: None,
             ready: Vec::new(),
-            spare: Vec::new(),
             path: Vec::new(),
             finger: None,
             last_leaf: PageId::NONE,
@@ -179,20 +174,12 @@ impl Writer {
         let mut ready = std::mem::take(&mut self.ready);
         self.reclaim.take_ready(&mut ready);
         for dead in ready.drain(..) {
-            let page = self.pager.pool.remove(dead.page);
-            self.keep_spare(page);
+            if let Some(page) = self.pager.pool.remove(dead.page) {
+                self.pager.pool.keep_spare(page);
+            }
             self.space.release(dead.page, dead.birth > self.checkpointed);
         }
         self.ready = ready;
-    }
-
-    /// Keeps the memory of a page that is gone for the next copy.
-    fn keep_spare(&mut self, page: Option<Page>) {
-        if let Some(mut page) = page.filter(|_| self.spare.len() < SPARE_MAX)
-            && page.is_unshared()
-        {
-            self.spare.push(page);
-        }
     }
 
     /// Shows the state to readers; `seq` is the last operation in it.
@@ -353,9 +340,10 @@ impl Writer {
         self.kill(id, page.birth());
         count(&self.gauges.page_copies, 1);
         // Fresh from the file and held by nobody else, the page itself becomes the copy.
-        let copy = match self.spare.pop_if(|_| !page.is_unshared()) {
-            Some(spare) => page.copy_into(spare, new_id, generation),
-            None => page.into_copy(new_id, generation),
+        let copy = if page.is_unshared() {
+            page.into_copy(new_id, generation)
+        } else {
+            page.copy_as(new_id, generation, self.pager.pool.take_spare())
         };
         Ok(self.add_private(copy))
     }
