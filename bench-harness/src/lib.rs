@@ -14,6 +14,7 @@ pub mod output;
 pub mod registry;
 pub mod report;
 pub mod run;
+pub mod stats;
 pub mod sys;
 pub mod tool;
 
