@@ -216,7 +216,10 @@ impl Kv for BTreeEngine {
                 pager.counters.value.get("value"),
             ],
             memory: vec![
-                owner("frames", (pager.pool.resident() * core.options.page_size) as u64),
+                owner(
+                    "frames",
+                    ((pager.pool.resident() + pager.pool.spares()) * core.options.page_size) as u64,
+                ),
                 owner("resident map", pager.pool.overhead_bytes()),
                 owner("bitmaps", of(&writer.bitmap_bytes)),
                 owner("dead lists", gauges.dead_bytes),

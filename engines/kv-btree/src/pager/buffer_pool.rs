@@ -3,6 +3,10 @@
 //!
 //! A frame is clean (the file has the same bytes) or dirty. Only clean frames are evicted: a reader that misses
 //! never waits for a write. A reader keeps what it looks at alive through its `Arc`, so eviction needs no pins.
+//!
+//! The memory of a page that is gone, evicted or dead, is kept for the next one: a spare. An allocator has a heap for
+//! each thread, so pages that one thread allocates and another frees would make every heap grow in turn, up to
+//! the whole budget each. With spares the frames are allocated once.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -16,8 +20,8 @@ use crate::page::{Page, PageId};
 /// Bytes that a frame takes besides its page: map entry, slot, `Arc` and allocator headers.
 pub const FRAME_OVERHEAD: usize = 96;
 const SHARDS_MAX: usize = 64;
-/// Pages whose memory waits to be used again.
-const SPARES_MAX: usize = 32;
+/// Spares that a full pool has room for, so that threads that read at the same time each find one.
+const SPARES_MIN: usize = 32;
 /// Rounds of the hand that an inner page outlives without being used; a leaf outlives one.
 const INNER_USES: u8 = 3;
 
@@ -110,23 +114,23 @@ impl Shard {
 pub struct BufferPool {
     shards: Box<[RwLock<Shard>]>,
     pages_max: usize,
+    /// Pages in memory above which one is evicted: a few less, which are spares.
+    resident_max: usize,
     resident: AtomicUsize,
     dirty: AtomicUsize,
     next_victim: AtomicUsize,
     evictions: AtomicU64,
-    /// Memory of pages that are gone. Without it a page evicted by one thread and read by another moves from one
-    /// heap of the allocator to the next, and the first keeps what it had: twice the budget, at worst, for each
-    /// thread.
     spares: Mutex<Vec<Page>>,
 }
 
 impl BufferPool {
-    /// Room for `pages_max` pages.
+    /// Room for `pages_max` pages, spares among them.
     pub fn new(pages_max: usize) -> BufferPool {
         let shards = (pages_max / 32).clamp(1, SHARDS_MAX).next_power_of_two();
         BufferPool {
             shards: (0..shards).map(|_| RwLock::default()).collect(),
             pages_max,
+            resident_max: pages_max - (pages_max / 64).clamp(1, SPARES_MIN).min(pages_max),
             resident: AtomicUsize::new(0),
             dirty: AtomicUsize::new(0),
             next_victim: AtomicUsize::new(0),
@@ -140,13 +144,33 @@ impl BufferPool {
         lock(&self.spares).pop()
     }
 
-    /// Keeps the memory of a page that is gone, unless somebody still looks at it.
+    /// Keeps the memory of a page that is gone, unless somebody still looks at it or there is enough.
     pub fn keep_spare(&self, mut page: Page) {
         if page.is_unshared() {
             let mut spares = lock(&self.spares);
-            if spares.len() < SPARES_MAX {
+            if spares.len() + self.resident() < self.pages_max {
                 spares.push(page);
             }
+        }
+    }
+
+    /// Frames that wait for a page.
+    pub fn spares(&self) -> usize {
+        lock(&self.spares).len()
+    }
+
+    /// Moves a page that was made from others into a frame that waits for one.
+    pub fn framed(&self, page: Page) -> Page {
+        match self.take_spare() {
+            Some(spare) => page.copy_as(page.id(), page.birth(), Some(spare)),
+            None => page,
+        }
+    }
+
+    /// Takes a page out for good, dirty or not.
+    pub fn discard(&self, id: PageId) {
+        if let Some(page) = self.remove(id) {
+            self.keep_spare(page);
         }
     }
 
@@ -248,7 +272,7 @@ impl BufferPool {
     /// Evicts until the budget holds, or nothing more can go.
     fn make_room(&self) {
         let mut failed = 0;
-        while self.resident.load(Ordering::Relaxed) > self.pages_max && failed < self.shards.len() {
+        while self.resident.load(Ordering::Relaxed) > self.resident_max && failed < self.shards.len() {
             let victim = self.next_victim.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1);
             let evicted = self.shards[victim].write().unwrap_or_else(PoisonError::into_inner).evict();
             match evicted {
@@ -303,7 +327,7 @@ mod tests {
         let pool = BufferPool::new(100);
         (0..30).for_each(|id| pool.add_dirty(page(id)));
         (30..1000).for_each(|id| pool.add_clean(&page(id)));
-        assert_eq!((pool.resident(), pool.dirty()), (100, 30));
+        assert_eq!((pool.resident(), pool.dirty()), (99, 30));
         assert!((0..30).all(|id| pool.get(PageId(id)).is_some()));
         assert_eq!(pool.dirty_ids(true).len(), 30);
         for id in 0..30 {
@@ -311,22 +335,30 @@ mod tests {
             pool.mark_clean(&page);
         }
         (1000..2000).for_each(|id| pool.add_clean(&page(id)));
-        assert_eq!((pool.resident(), pool.dirty()), (100, 0));
+        assert_eq!((pool.resident(), pool.dirty()), (99, 0));
         assert!((0..30).all(|id| pool.get(PageId(id)).is_none()));
     }
 
     #[test]
     fn the_memory_of_an_evicted_page_is_used_again_unless_somebody_looks_at_it() {
-        let pool = BufferPool::new(1);
+        let pool = BufferPool::new(2);
         let held = [page(1), page(2)];
         held.iter().for_each(|page| pool.add_clean(page));
-        assert_eq!(pool.evictions(), 1);
-        assert!(pool.take_spare().is_none(), "whichever went is still held");
+        assert_eq!((pool.evictions(), pool.spares()), (1, 0), "whichever went is still held");
         drop(held);
         pool.add_clean(&page(3));
-        pool.add_clean(&page(4));
-        assert!(pool.take_spare().is_some());
-        assert!((1..=4).filter(|id| pool.get(PageId(*id)).is_some()).count() == 1);
+        assert_eq!((pool.resident(), pool.spares()), (1, 1));
+        let framed = pool.framed(page(4));
+        assert_eq!((framed.id(), pool.spares()), (PageId(4), 0));
+    }
+
+    #[test]
+    fn pages_and_spares_together_stay_within_the_budget() {
+        let pool = BufferPool::new(640);
+        (0..2000).for_each(|id| pool.add_clean(&page(id)));
+        assert_eq!((pool.resident(), pool.spares()), (630, 10));
+        (0..2000).for_each(|id| pool.discard(PageId(id)));
+        assert_eq!((pool.resident(), pool.spares()), (0, 640));
     }
 
     #[test]

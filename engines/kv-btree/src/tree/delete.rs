@@ -210,7 +210,7 @@ impl Writer {
             let merged = merged.into_copy(self.new_id()?, self.root.generation);
             self.kill(left_id, left_page.birth());
             self.kill(right_id, right_page.birth());
-            let merged = self.add_private(merged);
+            let merged = self.add_private(self.pager.pool.framed(merged));
             drop(parent);
             let page = self.private_mut(parent_id, level + 1)?;
             // The left child and the separator go; the right child's place is taken by the two in one.

@@ -65,8 +65,10 @@ impl Writer {
             let Split { left, right, separator } = split;
             let right = right.into_copy(self.new_id()?, self.root.generation);
             let (left_id, right_id) = (left.id(), right.id());
-            self.add_private(left);
-            self.add_private(right);
+            for page in [left, right] {
+                let page = self.pager.pool.framed(page);
+                self.add_private(page);
+            }
             let Some(above) = depth.checked_sub(1) else {
                 return self.add_root(left_id, &separator, right_id);
             };

@@ -174,9 +174,7 @@ impl Writer {
         let mut ready = std::mem::take(&mut self.ready);
         self.reclaim.take_ready(&mut ready);
         for dead in ready.drain(..) {
-            if let Some(page) = self.pager.pool.remove(dead.page) {
-                self.pager.pool.keep_spare(page);
-            }
+            self.pager.pool.discard(dead.page);
             self.space.release(dead.page, dead.birth > self.checkpointed);
         }
         self.ready = ready;
@@ -210,7 +208,7 @@ impl Writer {
         }
         // Those that died within the commit were released when they did.
         for id in born.into_iter().filter(|id| self.space.in_use().get(id.index())).collect::<Vec<_>>() {
-            self.pager.pool.remove(id);
+            self.pager.pool.discard(id);
             self.space.release(id, false);
         }
         self.root = Root::clone(&self.reclaim.newest());
@@ -290,7 +288,13 @@ impl Writer {
 
     fn blank(&mut self, kind: Kind, level: u8) -> Result<Page> {
         let id = self.new_id()?;
-        Ok(Page::blank(self.pager.page_bytes(), id, self.root.generation, kind, level))
+        Ok(self.pager.pool.framed(Page::blank(
+            self.pager.page_bytes(),
+            id,
+            self.root.generation,
+            kind,
+            level,
+        )))
     }
 
     fn add_private(&mut self, page: Page) -> PageId {
@@ -351,8 +355,10 @@ impl Writer {
     /// Page `id` leaves the tree.
     fn kill(&mut self, id: PageId, birth: u64) {
         if birth == self.root.generation {
-            self.private.remove(&id.0);
-            self.pager.pool.remove(id);
+            if let Some(page) = self.private.remove(&id.0) {
+                self.pager.pool.keep_spare(page);
+            }
+            self.pager.pool.discard(id);
             self.space.release(id, true);
         } else {
             self.space.kill(id);
