@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use kv_api::{Batch, Error, Event, Result, SeqNo};
 use kv_io::commit::{Apply, Room};
-use kv_io::executor::Upkeep;
 
 use crate::core::Core;
 use crate::pressure::Wait;
@@ -16,14 +15,14 @@ impl Apply for Core {
             delay(self);
             return Ok(());
         };
-        let start_ns = self.clock.now_ns();
+        let start_ns = self.env.clock.now_ns();
         let outcome = self.executor.wait_until(self, None, &mut || {
             self.latch.check_writable()?;
             Ok(self.must_wait().is_none())
         });
-        let wall_ns = self.clock.now_ns().saturating_sub(start_ns);
+        let wall_ns = self.env.clock.now_ns().saturating_sub(start_ns);
         self.waited(wait, wall_ns);
-        self.tell(&Event::Stall { name: wait.name(), wall_ns });
+        self.listeners.tell(&Event::Stall { name: wait.name(), wall_ns });
         outcome.map(|_| ())
     }
 
@@ -57,7 +56,10 @@ impl Apply for Core {
     }
 
     fn poison(&self, error: &Error) {
-        Upkeep::poison(self, error);
+        if self.latch.poison(error) {
+            self.executor.announce();
+            self.listeners.tell(&Event::Poisoned { cause: error.to_string() });
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -71,6 +73,6 @@ fn delay(core: &Core) {
     if delay_ns == 0 || !core.is_checkpointing() {
         return;
     }
-    core.clock.sleep(Duration::from_nanos(delay_ns));
+    core.env.clock.sleep(Duration::from_nanos(delay_ns));
     core.waited(Wait::WriteDelay, delay_ns);
 }

@@ -34,7 +34,8 @@
 //! # Imports go downward only
 //!
 //! ```text
-//! engine > apply bulk scan > core > recovery > check > checkpoint > tree > reclaim > options > pager > page
+//! engine > backup ingest report upkeep > apply scan > core > recovery > check > checkpoint > tree > reclaim
+//!        > options > pager > page
 //! ```
 #![cfg_attr(
     not(test),
@@ -48,19 +49,23 @@
 )]
 
 pub mod apply;
-pub mod bulk;
+pub mod backup;
 pub mod check;
 pub mod checkpoint;
 pub mod core;
 pub mod engine;
+pub mod ingest;
+pub mod jobs;
 pub mod options;
 pub mod page;
 pub mod pager;
 pub mod pressure;
 pub mod reclaim;
 pub mod recovery;
+pub mod report;
 pub mod scan;
 pub mod tree;
+pub mod upkeep;
 
 pub use engine::BTreeEngine;
 pub use options::BTreeOptions;

@@ -99,6 +99,18 @@ impl BTreeOptions {
         Limits::for_budget(self.common.memory_budget, key_bytes_max(self.page_size))
     }
 
+    /// Every setting in force, by name.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let own = [
+            ("memory_budget", self.common.memory_budget.to_string()),
+            ("wal_bytes_max", self.common.wal_bytes_max().to_string()),
+            ("background", self.common.background.to_string()),
+            ("page_size", self.page_size.to_string()),
+            ("dirty_start", self.dirty_start.to_string()),
+        ];
+        own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
     /// Whether to ask for direct I/O: it moves whole blocks of 4 KiB.
     pub fn wants_direct(&self) -> bool {
         self.common.io == IoMode::Direct && self.page_size >= DIRECT_ALIGN

@@ -24,6 +24,8 @@ use crate::pager::free_list::{Bits, FreeList};
 use crate::reclaim::{Reclaim, Root};
 use crate::tree::Writer;
 
+/// The engine's name in the identity.
+pub const ENGINE: &str = "btree";
 /// The number in the name of the pages file, which there is one of.
 const PAGES_FILE: u64 = 1;
 

@@ -43,8 +43,8 @@ pub trait Upkeep: Send + Sync + 'static {
     /// Does a job. It must not wait through [`Executor::wait_until`].
     ///
     /// # Errors
-    /// `NoSpace`: the job was abandoned, its outputs are deleted, and `next_job` will give it again. Anything
-    /// else poisons the engine.
+    /// `NoSpace`: the job was abandoned, its outputs are deleted, and `next_job` will give it again. `Closed`: the
+    /// engine was closed meanwhile. Anything else poisons the engine.
     fn run(&self, job: Self::Job) -> Result<()>;
 
     /// Takes no more writes: called once a job failed for good or panicked.
@@ -289,6 +289,8 @@ impl Executor {
         let look = match outcome {
             Ok(None) => Look::Idle,
             Ok(Some(Ok(()))) => Look::Done,
+            // The engine was closed under it: nobody waits for the job, and nothing went wrong.
+            Ok(Some(Err(error))) if error.kind() == ErrorKind::Closed => Look::Idle,
             Ok(Some(Err(error))) => Look::Failed(error),
             Err(panic) => Look::Failed(panicked(&*panic)),
         };

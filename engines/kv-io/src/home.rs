@@ -133,6 +133,30 @@ impl Home {
     }
 }
 
+/// Refuses a backup into a directory that holds something. One that is absent is fine.
+///
+/// # Errors
+/// `InvalidOptions`.
+pub fn check_backup_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    if vfs.list(dir, Cause::Backup).is_ok_and(|entries| !entries.is_empty()) {
+        let reason = format!("{} holds something; give an empty or absent directory", dir.display());
+        return Err(Error::invalid("backup", reason));
+    }
+    Ok(())
+}
+
+/// Removes what a failed backup left in `dir`: what both engines write, and files named `own`. The error that made it fail tells more than one of cleaning up.
+pub fn clear_backup(vfs: &dyn Vfs, dir: &Path, own: &[&str]) {
+    let names = vfs.list(dir, Cause::Backup).unwrap_or_default();
+    let known = known_files(&names).into_iter().map(|(kind, id)| kind.name(id));
+    let ours = [IDENTITY_FILE, IDENTITY_NEW_FILE, LOCK_FILE];
+    for name in ours.iter().chain(own).map(|name| (*name).to_owned()).chain(known) {
+        if names.iter().any(|entry| entry.name == name) {
+            let _ = vfs.remove(&dir.join(name), Cause::Backup);
+        }
+    }
+}
+
 /// True if the directory may be locked, false if it must be made first. Without `create`, nothing is written where
 /// no database is. What is seen here is not yet under the lock, so the meter must not learn lengths from it.
 fn has_dir(unmetered: &dyn Vfs, dir: &Path, create: bool) -> Result<bool> {

@@ -9,15 +9,16 @@
 //! | module | job |
 //! |---|---|
 //! | [`vfs`] | the file layer: two object-safe traits |
-//! | [`os`] | real files: buffered, direct, mapped; locks |
+//! | [`os`], [`aligned`], `mapped` | real files: buffered, direct, mapped; locks; buffers that direct I/O takes; maps of sealed files |
 //! | [`sim`] | a disk in memory: crash images, faults, power cut at any call |
 //! | [`meter`], [`counters`] | bytes by cause and files by length; what users asked for, what was read, who waited |
 //! | [`layout`], [`identity`], [`home`] | names in a directory; what a database is; opening and creating one |
 //! | [`cache`] | recently read blocks under a byte budget |
 //! | [`codec`], [`checksum`] | integers and a reader that cannot panic; the one checksum |
 //! | [`wal`], [`commit`] | the write-ahead log; commits through it, one order for both engines |
+//! | [`ingest`] | sorted entries from outside: order and sizes |
 //! | [`executor`], [`sync`] | background jobs and the one way to wait for them; locks that outlive a panic |
-//! | [`latch`] | closed, poisoned or read-only: what a handle still takes |
+//! | [`latch`], [`listeners`] | closed, poisoned or read-only: what a handle still takes; who is told what happens |
 //! | [`clock`], [`env`](mod@env) | time, randomness, and the bundle an engine is opened with |
 #![cfg_attr(
     not(test),
@@ -41,8 +42,10 @@ pub mod env;
 pub mod executor;
 pub mod home;
 pub mod identity;
+pub mod ingest;
 pub mod latch;
 pub mod layout;
+pub mod listeners;
 mod mapped;
 pub mod meter;
 pub mod os;

@@ -32,6 +32,7 @@ impl Apply for Core {
         let mut seq = first_seq;
         for batch in batches {
             active.apply(seq, batch.ops());
+            self.user.count_commit(batch);
             seq += to_u64(batch.len());
         }
         Ok(())
@@ -43,9 +44,9 @@ impl Apply for Core {
 
     fn poison(&self, error: &Error) {
         if self.latch.poison(error) {
-            self.tell(&Event::Poisoned { cause: error.to_string() });
+            self.executor.announce();
+            self.listeners.tell(&Event::Poisoned { cause: error.to_string() });
         }
-        self.executor.announce();
     }
 
     fn check(&self) -> Result<()> {
@@ -71,7 +72,7 @@ fn wait_for_room(core: &Core, bytes: usize, ops: usize) -> Result<()> {
     });
     let wall_ns = core.env.clock.now_ns().saturating_sub(start_ns);
     core.pressure.waited(wait, wall_ns);
-    core.tell(&Event::Stall { name: wait.name(), wall_ns });
+    core.listeners.tell(&Event::Stall { name: wait.name(), wall_ns });
     done.map(drop)
 }
 
@@ -91,5 +92,5 @@ fn delay(core: &Core, bytes: usize) {
     });
     let wall_ns = core.env.clock.now_ns().saturating_sub(start_ns);
     core.pressure.waited(Wait::WriteDelay, wall_ns);
-    core.tell(&Event::Stall { name: Wait::WriteDelay.name(), wall_ns });
+    core.listeners.tell(&Event::Stall { name: Wait::WriteDelay.name(), wall_ns });
 }

@@ -3,53 +3,52 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kv_api::{BackupReport, Cause, EntryRef, Error, KeyRange, Kv, Result, Scan, ScanOptions, SortedSource};
+use kv_api::{
+    Background, BackupReport, EntryRef, KeyRange, Kv, KvRead, Result, Scan, ScanOptions, Snapshot,
+    SortedSource,
+};
+use kv_io::home::{check_backup_dir, clear_backup};
 
 use crate::core::Core;
 use crate::engine::LsmEngine;
-use crate::num::to_u64;
 use crate::options::LsmOptions;
+use crate::scan::LsmSnapshot;
+use crate::version::manifest::NEW_NAME;
 
-/// Entries of a scan, counted.
-struct Counted {
-    scan: Box<dyn Scan>,
-    report: BackupReport,
-}
+/// A scan as a source of sorted entries.
+struct ScanSource(Box<dyn Scan>);
 
-impl SortedSource for Counted {
+impl SortedSource for ScanSource {
     fn next(&mut self) -> Result<Option<EntryRef<'_>>> {
-        let entry = self.scan.next()?;
-        if let Some(entry) = entry {
-            self.report.entries += 1;
-            self.report.user_bytes += to_u64(entry.key.len() + entry.value.len());
-        }
-        Ok(entry)
+        self.0.next()
     }
 }
 
-/// Copies the contents of this moment into `dir`.
+/// Copies the contents of this moment into a new database in `dir`.
 ///
 /// # Errors
-/// `InvalidOptions` if `dir` holds something; `Io`, `NoSpace`.
-pub fn run(engine: &LsmEngine, core: &Arc<Core>, dir: &Path) -> Result<BackupReport> {
-    let vfs = &core.plain_env.vfs;
-    vfs.create_dir(dir, Cause::Backup)?;
-    if !vfs.list(dir, Cause::Backup)?.is_empty() {
-        return Err(Error::invalid(
-            "backup",
-            format!("{} is not empty; name a new directory", dir.display()),
-        ));
+/// `InvalidOptions` if `dir` holds something; `Io`, `NoSpace`: what was written is removed again.
+pub fn run(core: &Arc<Core>, dir: &Path) -> Result<BackupReport> {
+    let env = &core.plain_env;
+    check_backup_dir(&*env.vfs, dir)?;
+    let snapshot = LsmSnapshot::new(core);
+    let seq = snapshot.seq();
+    let mut source = ScanSource(snapshot.scan(KeyRange::ALL, ScanOptions::FORWARD)?);
+    let copied = LsmEngine::open_with(env.clone(), dir, options(core)).and_then(|copy| {
+        let report = copy.ingest(&mut source)?;
+        copy.close()?;
+        Ok(BackupReport { entries: report.entries, user_bytes: report.user_bytes, seq })
+    });
+    if copied.is_err() {
+        clear_backup(&*env.vfs, dir, &[NEW_NAME]);
     }
-    let snapshot = engine.snapshot()?;
-    let scan = snapshot.scan(KeyRange::ALL, ScanOptions::FORWARD)?;
-    let report = BackupReport { seq: snapshot.seq(), ..BackupReport::default() };
-    let mut entries = Counted { scan, report };
-    // The same budget gives the same limits; an engine that only ingests holds next to nothing.
-    let mut options: LsmOptions = core.options.clone();
-    options.common.background = kv_api::Background::Inline;
+    copied
+}
+
+/// How the copy is opened: the same budget gives the same limits; an engine that only ingests holds next to nothing.
+fn options(core: &Core) -> LsmOptions {
+    let mut options = core.options.clone();
+    options.common.background = Background::Inline;
     (options.common.create, options.common.read_only) = (true, false);
-    let copy = LsmEngine::open_with(core.plain_env.clone(), dir, options)?;
-    copy.ingest(&mut entries)?;
-    copy.close()?;
-    Ok(entries.report)
+    options
 }

@@ -1,4 +1,5 @@
-//! Check: reads everything and compares what should agree. Damage goes into the report, it is no error.
+//! Check: reads everything and compares what should agree, and tells the shape of the levels. Damage goes into the
+//! report, it is no error.
 //!
 //! Per table: every section's checksum, the props against the manifest, every block's checksum, the order of
 //! entries, their keys inside the table's bounds, the counts, every key in the filter. Per level: no two tables
@@ -6,8 +7,10 @@
 
 use std::sync::Arc;
 
-use kv_api::{Cause, Direction, Error, KeyRange, Result, Scan, VerifyReport};
+use kv_api::shape::{LevelShape, LevelsShape, MemtableShape, TableShape};
+use kv_api::{Cause, Direction, Error, KeyRange, Result, Scan, Shape, VerifyReport};
 
+use crate::compaction::picker;
 use crate::core::Core;
 use crate::cursor::Cursor;
 use crate::entry::{Kind, Tag, compare, hash64};
@@ -16,6 +19,7 @@ use crate::scan::LsmScan;
 use crate::sstable::TableMeta;
 use crate::sstable::cursor::{Fetch, TableCursor};
 use crate::sstable::reader::Table;
+use crate::version::Level;
 
 /// Bytes read at once.
 const CHUNK: usize = 64 << 10;
@@ -24,7 +28,7 @@ const CHUNK: usize = 64 << 10;
 ///
 /// # Errors
 /// `Io` that kept it from looking, `Closed`.
-pub fn run(core: &Arc<Core>) -> Result<VerifyReport> {
+pub fn verify(core: &Arc<Core>) -> Result<VerifyReport> {
     let mut report = VerifyReport::default();
     let state = Arc::clone(&core.state());
     let seq = core.visible_seq();
@@ -103,4 +107,38 @@ fn check_table(table: &Arc<Table>) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// The levels and memtables.
+pub fn shape(core: &Core) -> Shape {
+    let state = core.state();
+    let targets = picker::targets(&state.version, &core.pick_options());
+    let memtables = state
+        .memtables()
+        .map(|memtable| MemtableShape { entries: memtable.entries(), bytes: memtable.bytes() })
+        .collect();
+    let level = |(number, level): (usize, &Level<Arc<Table>>)| LevelShape {
+        level: u8::try_from(number).unwrap_or(u8::MAX),
+        target_bytes: targets.bytes.get(number).copied().unwrap_or(0),
+        tables: level.tables().iter().map(|table| table_shape(table.meta())).collect(),
+    };
+    let levels = state.version.levels().iter().enumerate().map(level).collect();
+    Shape::Levels(LevelsShape { memtables, levels })
+}
+
+fn table_shape(meta: &TableMeta) -> TableShape {
+    let mut largest = meta.end.clone().unwrap_or_default();
+    // The end is the key just above the largest one, unless a range tombstone set it.
+    if largest.last() == Some(&0) {
+        largest.pop();
+    }
+    TableShape {
+        id: meta.id,
+        bytes: meta.bytes,
+        entries: meta.entries,
+        tombstones: meta.tombstones,
+        range_tombstones: meta.range_tombstones,
+        smallest: meta.smallest.clone(),
+        largest,
+    }
 }

@@ -5,15 +5,17 @@
 //! `jobs` is held for decisions only; `manifest` spans the manifest's own I/O, which is what orders edits.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use kv_api::{Cause, Error, ErrorKind, Event, EventListener, Limits, Result, SeqNo};
+use kv_api::{Cause, Error, ErrorKind, Limits, RecoveryReport, Result, SeqNo};
 use kv_io::commit::{Apply, CommitLog};
 use kv_io::counters::UserCounters;
 use kv_io::executor::Executor;
 use kv_io::latch::Latch;
+use kv_io::listeners::Listeners;
 use kv_io::sync::lock;
+use kv_io::wal::WalOptions;
 use kv_io::{Env, Home, Meter};
 
 use crate::compaction::picker::PickOptions;
@@ -63,9 +65,14 @@ pub struct Core {
     pub pressure: Pressure,
     /// Runs the upkeep.
     pub executor: Arc<Executor>,
+    /// What opening found.
+    pub recovery: RecoveryReport,
+    /// Who is told what happens.
+    pub listeners: Listeners,
     /// The directory and its lock, until closed.
     pub home: Mutex<Option<Home>>,
-    pub(crate) log: OnceLock<CommitLog>,
+    /// The log; `None` if read-only.
+    pub log: Option<CommitLog>,
     state: ArcSwap<State>,
     visible_seq: AtomicU64,
     next_id: AtomicU64,
@@ -73,7 +80,6 @@ pub struct Core {
     pub(crate) due: AtomicBool,
     manifest: Mutex<Option<Manifest>>,
     pub(crate) jobs: Mutex<Jobs>,
-    listeners: Mutex<Vec<Arc<dyn EventListener>>>,
 }
 
 /// What a core is made of, once recovery is done.
@@ -96,16 +102,19 @@ pub struct Parts {
     pub manifest: Option<Manifest>,
     /// The log; `None` if read-only.
     pub log: Option<CommitLog>,
+    /// What opening found.
+    pub report: RecoveryReport,
 }
 
 impl Core {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Arc<Core> {
-        let Parts { options, plain_env, home, space, state, last_seq, next_id, manifest, log } = parts;
+        let Parts { options, plain_env, home, space, state, last_seq, next_id, manifest, log, report } =
+            parts;
         let executor = Executor::new(options.common.background, Arc::clone(&home.env.clock));
         let core = Core {
             sizes: options.sizes(),
-            limits: Limits::for_budget(options.common.memory_budget, kv_api::limits::KEY_BYTES_MAX),
+            limits: options.limits(),
             env: home.env.clone(),
             plain_env,
             meter: Arc::clone(&home.meter),
@@ -116,14 +125,15 @@ impl Core {
             counters: Counters::default(),
             pressure: Pressure::default(),
             home: Mutex::new(Some(home)),
-            log: log.map_or_else(OnceLock::new, OnceLock::from),
+            log,
+            recovery: report,
             state: ArcSwap::from_pointee(state),
             visible_seq: AtomicU64::new(last_seq),
             next_id: AtomicU64::new(next_id),
             due: AtomicBool::new(true),
             manifest: Mutex::new(manifest),
             jobs: Mutex::default(),
-            listeners: Mutex::default(),
+            listeners: Listeners::default(),
             options,
             space,
             executor,
@@ -154,12 +164,13 @@ impl Core {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The log.
+    /// The log, if writes are taken.
     ///
     /// # Errors
-    /// `ReadOnly`.
+    /// `Closed`, `ReadOnly`, `Poisoned`.
     pub fn log(&self) -> Result<&CommitLog> {
-        self.log.get().ok_or(Error::ReadOnly { action: "write" })
+        self.latch.check_writable()?;
+        self.log.as_ref().ok_or(Error::ReadOnly { action: "write" })
     }
 
     /// Refuses reads of a closed handle.
@@ -177,17 +188,6 @@ impl Core {
             l0_trigger: usize::try_from(self.options.l0_trigger).unwrap_or(4),
             base_bytes: self.sizes.base,
         }
-    }
-
-    /// Tells listeners, outside all locks.
-    pub fn tell(&self, event: &Event) {
-        let listeners = lock(&self.listeners).clone();
-        listeners.iter().for_each(|listener| listener.on_event(event));
-    }
-
-    /// Adds a listener.
-    pub fn subscribe(&self, listener: Arc<dyn EventListener>) {
-        lock(&self.listeners).push(listener);
     }
 
     /// Seals the active memtable if it holds anything. The caller holds the commit lock; `last_seq` is the newest
@@ -291,8 +291,8 @@ impl Core {
         let memtables = self.sizes.memtable.saturating_mul(to_u64(state.immutables.len()) + 1);
         let resident: u64 =
             state.version.all().map(|(_, table)| table.filter_bytes() + table.index_bytes()).sum();
-        let log = (budget / 16).min(1 << 20);
-        let left = budget.saturating_sub(memtables + self.sizes.compaction + resident + log);
+        let left =
+            budget.saturating_sub(memtables + self.sizes.compaction + resident + self.log_buffer_bytes());
         self.space.cache.set_bytes_max(left.max(budget / 16));
     }
 
@@ -304,10 +304,8 @@ impl Core {
 
     /// Bytes of log frames that may wait in memory.
     pub fn log_buffer_bytes(&self) -> u64 {
-        match self.log.get() {
-            Some(_) => (self.options.common.memory_budget / 16).min(1 << 20),
-            None => 0,
-        }
+        let bytes = WalOptions::for_budget(self.options.common.memory_budget).buffer_bytes_max();
+        if self.log.is_some() { to_u64(bytes) } else { 0 }
     }
 
     /// Passes a clean refusal on; poisons the handle for anything else.
@@ -336,7 +334,7 @@ impl Core {
     }
 
     fn is_log_full(&self) -> bool {
-        self.log.get().is_some_and(|log| log.log_bytes() >= self.options.common.wal_bytes_max())
+        self.log.as_ref().is_some_and(|log| log.log_bytes() >= self.options.common.wal_bytes_max())
     }
 
     /// True if a batch may be logged now. With a full log, sealing alone does not help: it is the flush of what

@@ -16,15 +16,13 @@ use kv_io::sync::lock;
 
 use crate::core::{Core, IMMUTABLES_MAX};
 use crate::options::LsmOptions;
-use crate::scan::LsmScan;
-use crate::state::State;
+use crate::scan::{LsmScan, LsmSnapshot, get_all};
 use crate::{backup, check, compaction, ingest, recovery, report};
 
 /// An open LSM tree. Dropping it stops its threads, frees the lock and writes nothing.
 pub struct LsmEngine {
     core: Arc<Core>,
     workers: Mutex<Option<Workers>>,
-    recovery: RecoveryReport,
 }
 
 impl LsmEngine {
@@ -41,14 +39,14 @@ impl LsmEngine {
     /// # Errors
     /// Those of [`LsmEngine::open`].
     pub fn open_with(env: Env, dir: &Path, options: LsmOptions) -> Result<LsmEngine> {
-        let (core, recovery) = recovery::open(&env, dir, options)?;
+        let core = recovery::open(&env, dir, options)?;
         let workers = match core.options.common.read_only {
             true => None,
             false => Some(core.executor.spawn(&core)?),
         };
         // What was recovered may be due for a merge at once.
         core.executor.notify();
-        Ok(LsmEngine { core, workers: Mutex::new(workers), recovery })
+        Ok(LsmEngine { core, workers: Mutex::new(workers) })
     }
 
     /// Seals the active memtable, if it holds anything, once there is a slot for it.
@@ -106,24 +104,6 @@ impl KvRead for LsmEngine {
     }
 }
 
-/// Replaces `out` by the values of `keys` in one state.
-fn get_all(
-    core: &Core,
-    state: &State,
-    seq: SeqNo,
-    keys: &[&[u8]],
-    out: &mut Vec<Option<Value>>,
-) -> Result<()> {
-    out.clear();
-    for key in keys {
-        let mut value = None;
-        let found = state.get(key, seq, &mut |bytes| value = Some(Value::from(bytes)))?;
-        core.user.count_get(found);
-        out.push(value);
-    }
-    Ok(())
-}
-
 impl Kv for LsmEngine {
     fn info(&self) -> EngineInfo {
         report::info(&self.core)
@@ -135,34 +115,31 @@ impl Kv for LsmEngine {
 
     fn write(&self, batch: &Batch, durability: Durability) -> Result<CommitInfo> {
         let core = &*self.core;
-        core.latch.check_writable()?;
+        let log = core.log()?;
         core.limits.check(batch)?;
-        let info = core.log()?.commit(core, batch, durability)?;
-        core.user.count_commit(batch);
+        let info = log.commit(core, batch, durability)?;
         core.run_inline();
         Ok(info)
     }
 
     fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
         self.core.check_open()?;
-        let seq = self.core.snapshots.register(|| self.core.visible_seq());
-        Ok(Arc::new(LsmSnapshot { core: Arc::clone(&self.core), seq }))
+        Ok(Arc::new(LsmSnapshot::new(&self.core)))
     }
 
     fn ingest(&self, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
-        self.core.latch.check_writable()?;
+        self.core.log()?;
         ingest::run(&self.core, sorted, || self.flush())
     }
 
     fn sync(&self) -> Result<()> {
-        self.core.latch.check_writable()?;
         self.core.log()?.sync(&*self.core)
     }
 
     fn flush(&self) -> Result<()> {
-        self.core.latch.check_writable()?;
-        self.core.log()?.flush_buffer(&*self.core)?;
-        let last_seq = self.core.log()?.last_seq();
+        let log = self.core.log()?;
+        log.flush_buffer(&*self.core)?;
+        let last_seq = log.last_seq();
         self.seal()?;
         self.flush_before(last_seq)
     }
@@ -185,16 +162,16 @@ impl Kv for LsmEngine {
 
     fn backup(&self, dir: &Path) -> Result<BackupReport> {
         self.core.check_open()?;
-        backup::run(self, &self.core, dir)
+        backup::run(&self.core, dir)
     }
 
     fn verify(&self) -> Result<VerifyReport> {
         self.core.check_open()?;
-        check::run(&self.core)
+        check::verify(&self.core)
     }
 
     fn recovery(&self) -> RecoveryReport {
-        self.recovery
+        self.core.recovery
     }
 
     fn stats(&self) -> Stats {
@@ -203,11 +180,11 @@ impl Kv for LsmEngine {
 
     fn shape(&self) -> Result<Shape> {
         self.core.check_open()?;
-        Ok(report::shape(&self.core))
+        Ok(check::shape(&self.core))
     }
 
     fn subscribe(&self, listener: Arc<dyn EventListener>) {
-        self.core.subscribe(listener);
+        self.core.listeners.subscribe(listener);
     }
 
     fn close(&self) -> Result<()> {
@@ -215,7 +192,7 @@ impl Kv for LsmEngine {
         if core.latch.check_open().is_err() {
             return Ok(());
         }
-        let durable = match core.log.get() {
+        let durable = match &core.log {
             Some(log) => log.close(&**core),
             None => Ok(()),
         };
@@ -232,50 +209,17 @@ impl LsmEngine {
             return;
         }
         self.core.executor.stop();
-        drop(lock(&self.workers).take());
+        // Joined outside the mutex: a thread may be inside a listener that looks at this engine.
+        let workers = lock(&self.workers).take();
+        drop(workers);
         self.core.clear();
-        recovery::leave(&self.core);
+        drop(lock(&self.core.home).take());
     }
 }
 
 impl Drop for LsmEngine {
     fn drop(&mut self) {
         self.shut();
-    }
-}
-
-/// The state of one moment, by age: registered, so that compactions keep what it sees.
-struct LsmSnapshot {
-    core: Arc<Core>,
-    seq: SeqNo,
-}
-
-impl KvRead for LsmSnapshot {
-    fn get_with(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool> {
-        self.core.check_open()?;
-        Ok(self.core.user.count_get(self.core.state().get(key, self.seq, found)?))
-    }
-
-    fn scan(&self, range: KeyRange<'_>, options: ScanOptions) -> Result<Box<dyn Scan>> {
-        self.core.check_open()?;
-        Ok(Box::new(LsmScan::new(&self.core, &self.core.state(), self.seq, range, options.direction)))
-    }
-
-    fn multi_get(&self, keys: &[&[u8]], out: &mut Vec<Option<Value>>) -> Result<()> {
-        self.core.check_open()?;
-        get_all(&self.core, &self.core.state(), self.seq, keys, out)
-    }
-}
-
-impl Snapshot for LsmSnapshot {
-    fn seq(&self) -> SeqNo {
-        self.seq
-    }
-}
-
-impl Drop for LsmSnapshot {
-    fn drop(&mut self) {
-        self.core.snapshots.release(self.seq);
     }
 }
 

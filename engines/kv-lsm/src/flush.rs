@@ -82,6 +82,6 @@ pub fn run(core: &Core) -> Result<()> {
     core.counters.flushes.add(1);
     let wall_ns = core.env.clock.now_ns().saturating_sub(start_ns);
     core.pressure.worked(memtable.user_bytes(), wall_ns);
-    core.tell(&Event::Flush { bytes, entries, wall_ns });
+    core.listeners.tell(&Event::Flush { bytes, entries, wall_ns });
     Ok(())
 }

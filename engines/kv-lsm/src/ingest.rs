@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use kv_api::{Cause, EntryRef, Error, IngestReport, Result, SeqNo, SortedSource};
+use kv_api::{Cause, EntryRef, IngestReport, Result, SeqNo, SortedSource};
+use kv_io::ingest::CheckedSource;
 
 use crate::core::Core;
 use crate::entry::{Entry, Kind, Tag};
@@ -26,23 +27,17 @@ pub fn run(
     sorted: &mut dyn SortedSource,
     flush: impl FnOnce() -> Result<()>,
 ) -> Result<IngestReport> {
-    let mut report = IngestReport::default();
+    let mut entries = CheckedSource::new(core.limits, sorted);
     let next_id = || core.next_id();
     let mut output = Output::new(&core.space, &core.write_options, Cause::Ingest, &next_id);
     let none = Fragments::default();
-    let mut last: Option<Vec<u8>> = None;
-    while let Some(EntryRef { key, value }) = sorted.next()? {
-        check_entry(core, last.as_deref(), key, value)?;
+    while let Some(EntryRef { key, value }) = entries.next()? {
         if output.bytes() >= core.sizes.table {
             output.cut(&none, Some(key))?;
         }
         output.add(Entry { key, tag: Tag::new(0, Kind::Put), value })?;
-        let own = last.get_or_insert_default();
-        own.clear();
-        own.extend_from_slice(key);
-        report.entries += 1;
-        report.user_bytes += to_u64(key.len() + value.len());
     }
+    let report = entries.report;
     if report.entries == 0 {
         return Ok(report);
     }
@@ -88,18 +83,4 @@ fn place(core: &Core, output: Output<'_>, seq: SeqNo) -> Result<()> {
     core.counters.tables_created.add(to_u64(tables.len()));
     let placed = tables.into_iter().map(|table| (level(table.meta()), table)).collect();
     core.install(&[], placed, Some(seq + 1), None)
-}
-
-fn check_entry(core: &Core, last: Option<&[u8]>, key: &[u8], value: &[u8]) -> Result<()> {
-    if last.is_some_and(|last| last >= key) {
-        return Err(Error::invalid("ingest", "keys must be strictly ascending; sort them first"));
-    }
-    let (limits, key_len, value_len) = (core.limits, key.len(), value.len());
-    if key_len > limits.key_bytes_max {
-        return Err(Error::KeyTooLarge { bytes: to_u64(key_len), limit: to_u64(limits.key_bytes_max) });
-    }
-    if value_len > limits.value_bytes_max {
-        return Err(Error::ValueTooLarge { bytes: to_u64(value_len), limit: to_u64(limits.value_bytes_max) });
-    }
-    Ok(())
 }

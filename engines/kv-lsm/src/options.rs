@@ -8,6 +8,7 @@
 //! # Ok::<(), kv_api::Error>(())
 //! ```
 
+use kv_api::limits::{KEY_BYTES_MAX, Limits};
 use kv_api::options::parse_size;
 use kv_api::{CommonOptions, Error, Result};
 
@@ -158,6 +159,11 @@ impl LsmOptions {
             // Level 0 at its trigger and the base level are of one size: neither makes merges lopsided.
             base: memtable.saturating_mul(self.l0_trigger.max(2)),
         }
+    }
+
+    /// The largest key, value and batch.
+    pub fn limits(&self) -> Limits {
+        Limits::for_budget(self.common.memory_budget, KEY_BYTES_MAX)
     }
 
     /// Every setting in force, by name.

@@ -10,10 +10,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kv_api::{Cause, Error, RecoveryReport, Result, SeqNo};
+use kv_api::{Cause, Error, Result, SeqNo};
 use kv_io::commit::{CommitLog, Replayed};
 use kv_io::layout::{FileKind, known_files, manifest_name};
-use kv_io::sync::lock;
 use kv_io::vfs::OpenOptions;
 use kv_io::wal::reader::Expected;
 use kv_io::wal::{LogPlace, WalOptions};
@@ -52,7 +51,7 @@ struct Found {
 ///
 /// # Errors
 /// Those of `Home::open`; `Corruption` of manifest, tables or log; `Io`, `NoSpace`.
-pub fn open(env: &Env, dir: &Path, options: LsmOptions) -> Result<(Arc<Core>, RecoveryReport)> {
+pub fn open(env: &Env, dir: &Path, options: LsmOptions) -> Result<Arc<Core>> {
     options.check()?;
     let mut home = Home::open(env, dir, ENGINE, FORMAT_VERSION, &options.common, Vec::new())?;
     let direct = options.common.io == kv_api::IoMode::Direct;
@@ -78,20 +77,23 @@ pub fn open(env: &Env, dir: &Path, options: LsmOptions) -> Result<(Arc<Core>, Re
     let mut report = replayed.report;
     report.tail_bytes_dropped += found.manifest_tail;
     let last_seq = replayed.next_seq.saturating_sub(1);
+    let plain_env = env.clone();
     if options.common.read_only {
         let state = recovery.into_state(&found, replayed.next_seq, &[]);
+        let next_id = found.next_id;
         let parts = Parts {
-            plain_env: env.clone(),
+            plain_env,
             home,
             space,
             state,
             last_seq,
-            next_id: found.next_id,
+            next_id,
             manifest: None,
             log: None,
+            report,
             options,
         };
-        return Ok((Core::new(parts), report));
+        return Ok(Core::new(parts));
     }
     let flushed = recovery.flush_all()?;
     let next_id = recovery.next_id;
@@ -104,18 +106,8 @@ pub fn open(env: &Env, dir: &Path, options: LsmOptions) -> Result<(Arc<Core>, Re
     let probe = OpenOptions::READ.with_direct(direct);
     space.note_mode(&*home.vfs.open(&manifest.path(), probe, Cause::Recovery)?);
     report.orphans_removed = clear(&home, &found, manifest.id())?;
-    let parts = Parts {
-        plain_env: env.clone(),
-        home,
-        space,
-        state,
-        last_seq,
-        next_id,
-        manifest: Some(manifest),
-        log: Some(log),
-        options,
-    };
-    Ok((Core::new(parts), report))
+    let (manifest, log) = (Some(manifest), Some(log));
+    Ok(Core::new(Parts { plain_env, home, space, state, last_seq, next_id, manifest, log, report, options }))
 }
 
 /// Reads the manifest and opens what it names.
@@ -273,9 +265,4 @@ fn clear(home: &Home, found: &Found, manifest: u64) -> Result<u64> {
         home.vfs.remove(&home.path(&name), Cause::Recovery)?;
     }
     Ok(to_u64(found.orphans.len()))
-}
-
-/// Frees the lock of a directory.
-pub fn leave(core: &Core) {
-    drop(lock(&core.home).take());
 }

@@ -1,17 +1,11 @@
-//! Report: what the engine says of itself: settings, counters, gauges, and the shape of its levels.
-
-use std::sync::Arc;
+//! Report: what the engine says of itself: settings, counters and gauges.
 
 use kv_api::engine::EngineInfo;
-use kv_api::shape::{LevelShape, LevelsShape, MemtableShape, TableShape};
 use kv_api::stats::{FilterStats, MemoryUse};
-use kv_api::{Durability, IoMode, Shape, Stats};
+use kv_api::{Durability, IoMode, Stats};
 
 use crate::compaction::picker;
 use crate::core::Core;
-use crate::sstable::TableMeta;
-use crate::sstable::reader::Table;
-use crate::version::Level;
 
 /// What this engine is and how it was opened.
 pub fn info(core: &Core) -> EngineInfo {
@@ -69,38 +63,4 @@ fn memory(core: &Core) -> Vec<MemoryUse> {
         ("wal buffer", core.log_buffer_bytes()),
     ];
     owners.into_iter().map(|(owner, bytes)| MemoryUse { owner: owner.to_owned(), bytes }).collect()
-}
-
-/// The levels and memtables.
-pub fn shape(core: &Core) -> Shape {
-    let state = core.state();
-    let targets = picker::targets(&state.version, &core.pick_options());
-    let memtables = state
-        .memtables()
-        .map(|memtable| MemtableShape { entries: memtable.entries(), bytes: memtable.bytes() })
-        .collect();
-    let level = |(number, level): (usize, &Level<Arc<Table>>)| LevelShape {
-        level: u8::try_from(number).unwrap_or(u8::MAX),
-        target_bytes: targets.bytes.get(number).copied().unwrap_or(0),
-        tables: level.tables().iter().map(|table| table_shape(table.meta())).collect(),
-    };
-    let levels = state.version.levels().iter().enumerate().map(level).collect();
-    Shape::Levels(LevelsShape { memtables, levels })
-}
-
-fn table_shape(meta: &TableMeta) -> TableShape {
-    let mut largest = meta.end.clone().unwrap_or_default();
-    // The end is the key just above the largest one, unless a range tombstone set it.
-    if largest.last() == Some(&0) {
-        largest.pop();
-    }
-    TableShape {
-        id: meta.id,
-        bytes: meta.bytes,
-        entries: meta.entries,
-        tombstones: meta.tombstones,
-        range_tombstones: meta.range_tombstones,
-        smallest: meta.smallest.clone(),
-        largest,
-    }
 }

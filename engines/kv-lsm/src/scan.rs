@@ -1,11 +1,14 @@
-//! Scan: what a reader of one age sees, in key order, made from a merge of everything there is.
+//! Snapshots and scans: what a reader of one age sees. A scan is made from a merge of everything there is.
 //!
 //! The merge gives every version of every key. Forward, the first version of a key that is not too new decides;
 //! in reverse the versions come oldest first, so the last one that is not too new decides.
 
 use std::sync::Arc;
 
-use kv_api::{Direction, EntryRef, Error, KeyRange, OwnedRange, Result, Scan, SeqNo};
+use kv_api::{
+    Direction, EntryRef, Error, KeyRange, KvRead, OwnedRange, Result, Scan, ScanOptions, SeqNo, Snapshot,
+    Value,
+};
 
 use crate::core::Core;
 use crate::cursor::Cursor;
@@ -14,6 +17,70 @@ use crate::merge::{LoserTree, Source};
 use crate::range_tombstone::{Skyline, newest_at};
 use crate::sstable::cursor::Fetch;
 use crate::state::State;
+
+/// The state of one moment, by age: registered, so that compactions keep what it sees.
+pub struct LsmSnapshot {
+    core: Arc<Core>,
+    seq: SeqNo,
+}
+
+impl LsmSnapshot {
+    /// The state of now.
+    pub fn new(core: &Arc<Core>) -> LsmSnapshot {
+        let seq = core.snapshots.register(|| core.visible_seq());
+        LsmSnapshot { core: Arc::clone(core), seq }
+    }
+}
+
+impl KvRead for LsmSnapshot {
+    fn get_with(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        self.core.check_open()?;
+        Ok(self.core.user.count_get(self.core.state().get(key, self.seq, found)?))
+    }
+
+    fn scan(&self, range: KeyRange<'_>, options: ScanOptions) -> Result<Box<dyn Scan>> {
+        self.core.check_open()?;
+        Ok(Box::new(LsmScan::new(&self.core, &self.core.state(), self.seq, range, options.direction)))
+    }
+
+    fn multi_get(&self, keys: &[&[u8]], out: &mut Vec<Option<Value>>) -> Result<()> {
+        self.core.check_open()?;
+        get_all(&self.core, &self.core.state(), self.seq, keys, out)
+    }
+}
+
+impl Snapshot for LsmSnapshot {
+    fn seq(&self) -> SeqNo {
+        self.seq
+    }
+}
+
+impl Drop for LsmSnapshot {
+    fn drop(&mut self) {
+        self.core.snapshots.release(self.seq);
+    }
+}
+
+/// Replaces `out` by the values of `keys` in one state.
+///
+/// # Errors
+/// `Io`, `Corruption`.
+pub fn get_all(
+    core: &Core,
+    state: &State,
+    seq: SeqNo,
+    keys: &[&[u8]],
+    out: &mut Vec<Option<Value>>,
+) -> Result<()> {
+    out.clear();
+    for key in keys {
+        let mut value = None;
+        let found = state.get(key, seq, &mut |bytes| value = Some(Value::from(bytes)))?;
+        core.user.count_get(found);
+        out.push(value);
+    }
+    Ok(())
+}
 
 /// A walk over the live entries of one state at one age.
 pub struct LsmScan {

@@ -50,7 +50,7 @@ pub fn run(core: &Core, task: &CompactionTask<Arc<Table>>) -> Result<()> {
     core.pressure.worked(0, wall_ns.saturating_sub(flush_ns));
     let level = |level: usize| u8::try_from(level).unwrap_or(u8::MAX);
     let (from, to) = (level(task.from), level(task.to));
-    core.tell(&Event::Compaction { from, to, read_bytes, written_bytes, wall_ns });
+    core.listeners.tell(&Event::Compaction { from, to, read_bytes, written_bytes, wall_ns });
     Ok(())
 }
 

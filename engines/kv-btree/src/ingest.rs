@@ -1,6 +1,8 @@
-//! Ingest: whole sets of sorted entries, without the log.
+//! Ingest: sorted entries become pages without the log.
 
-use kv_api::{Batch, Cause, EntryRef, Error, IngestReport, Result, SeqNo, SortedSource};
+use kv_api::{Cause, EntryRef, IngestReport, Result, SeqNo, SortedSource};
+use kv_io::commit::Apply;
+use kv_io::ingest::CheckedSource;
 use kv_io::sync::lock;
 
 use crate::checkpoint;
@@ -15,7 +17,7 @@ use crate::tree::load::Loader;
 ///
 /// # Errors
 /// `InvalidOptions` for keys out of order, limits, `NoSpace`: the contents are as they were. `Io` poisons.
-pub fn ingest(core: &Core, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
+pub fn run(core: &Core, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
     let log = core.log()?;
     let mut durable = lock(&core.store.durable);
     log.frozen(|last_seq| {
@@ -58,7 +60,7 @@ fn make_durable(core: &Core, durable: &mut checkpoint::Durable, last_seq: SeqNo)
         Ok(_) => Ok(()),
         Err(error) => {
             // The meta may have reached the disk: only reopening tells. Until then nothing may be written.
-            kv_io::executor::Upkeep::poison(core, &error);
+            core.poison(&error);
             store.writer().abandon();
             Err(error.to_poisoned())
         }
@@ -66,7 +68,7 @@ fn make_durable(core: &Core, durable: &mut checkpoint::Durable, last_seq: SeqNo)
 }
 
 fn take(core: &Core, writer: &mut Writer, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
-    let mut entries = Checked { core, sorted, last: None, report: IngestReport::default() };
+    let mut entries = CheckedSource::new(core.limits, sorted);
     if is_empty(core, writer)? {
         let mut loader = Loader::new(writer);
         while let Some(EntryRef { key, value }) = entries.next()? {
@@ -88,32 +90,4 @@ fn is_empty(core: &Core, writer: &Writer) -> Result<bool> {
     }
     let leaf = core.store.pager.page(root.page, 0, Reader::Update)?;
     Ok(Slots::new(&leaf).count() == 0)
-}
-
-/// Entries whose order and sizes are checked as they come.
-struct Checked<'a> {
-    core: &'a Core,
-    sorted: &'a mut dyn SortedSource,
-    last: Option<Vec<u8>>,
-    report: IngestReport,
-}
-
-impl Checked<'_> {
-    fn next(&mut self) -> Result<Option<EntryRef<'_>>> {
-        let Some(EntryRef { key, value }) = self.sorted.next()? else { return Ok(None) };
-        if self.last.as_deref().is_some_and(|last| last >= key) {
-            return Err(Error::invalid("ingest", "keys must be strictly ascending; sort them first"));
-        }
-        let limits = &self.core.limits;
-        if key.len() > limits.key_bytes_max || value.len() > limits.value_bytes_max {
-            let mut batch = Batch::new();
-            limits.check(batch.put(key, value))?;
-        }
-        let last = self.last.get_or_insert_default();
-        last.clear();
-        last.extend_from_slice(key);
-        self.report.entries += 1;
-        self.report.user_bytes += (key.len() + value.len()) as u64;
-        Ok(Some(EntryRef { key, value }))
-    }
 }
