@@ -7,6 +7,7 @@
 //! (what is computed from it), `report/` (how it is shown), `cli/` and `tool/` (the commands), `sys/` (what the
 //! operating system tells).
 
+pub mod calibrate;
 pub mod cli;
 pub mod error;
 pub mod metrics;

@@ -58,7 +58,7 @@ impl Cpu {
 }
 
 /// Reads a small file and notes its bytes as the harness's own.
-fn read_own(path: &str) -> Option<String> {
+pub fn read_own(path: &str) -> Option<String> {
     let mut text = String::new();
     let read = std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text));
     OWN_READ_BYTES.fetch_add(text.len() as u64, Ordering::Relaxed);
@@ -80,6 +80,12 @@ pub fn io() -> Option<ProcIo> {
         read_bytes: field(&text, "rchar")?.saturating_sub(own_read),
         write_bytes: field(&text, "wchar")?.saturating_sub(own_write),
     })
+}
+
+/// What the kernel charged this process for dirtied pages and direct writes, in bytes; `None` where it does not tell.
+/// Charged by the folio, so that a small write into a large one counts whole: calibration tells by how much.
+pub fn charged_write_bytes() -> Option<u64> {
+    field(&read_own("/proc/self/io")?, "write_bytes")
 }
 
 /// Called by a helper thread of the harness when it ends: notes what it wrote, so that progress lines do not

@@ -1,0 +1,95 @@
+//! A calibration is good for the rest of the day on the same boot and device: kept in the user's cache folder. Without
+//! one, or where it cannot be written, each run calibrates.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Calibration;
+use super::device::Device;
+
+const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
+/// Raised when the probes or their meaning change.
+const SCHEMA: u32 = 1;
+
+/// A calibration and what it holds for.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Kept {
+    schema: u32,
+    day: u64,
+    boot: Option<String>,
+    calibration: Calibration,
+}
+
+/// `$XDG_CACHE_HOME/kvlab`, or `~/.cache/kvlab`.
+fn folder() -> Option<PathBuf> {
+    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    Some(var("XDG_CACHE_HOME").or_else(|| Some(var("HOME")?.join(".cache")))?.join("kvlab"))
+}
+
+fn file(folder: &Path, device: &Device) -> Option<PathBuf> {
+    // Without a device there is nothing that tells one file system from another.
+    let number = device.number.as_deref()?.replace(':', "-");
+    Some(folder.join(format!("calibration-{number}.json")))
+}
+
+fn today() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / SECONDS_PER_DAY)
+}
+
+fn boot() -> Option<String> {
+    Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
+}
+
+/// Today's calibration of `device`, if there is one.
+pub fn read(device: &Device) -> Option<Calibration> {
+    read_in(&folder()?, device)
+}
+
+/// Keeps a calibration for the day. A folder that cannot be written means that the next run calibrates again.
+pub fn write(calibration: &Calibration) {
+    let _ = folder().and_then(|folder| write_in(&folder, calibration));
+}
+
+fn read_in(folder: &Path, device: &Device) -> Option<Calibration> {
+    let kept: Kept = serde_json::from_slice(&fs::read(file(folder, device)?).ok()?).ok()?;
+    let holds = kept.schema == SCHEMA
+        && kept.day == today()
+        && kept.boot == boot()
+        && kept.calibration.device == *device;
+    holds.then_some(kept.calibration)
+}
+
+fn write_in(folder: &Path, calibration: &Calibration) -> Option<()> {
+    let path = file(folder, &calibration.device)?;
+    let kept = Kept { schema: SCHEMA, day: today(), boot: boot(), calibration: calibration.clone() };
+    fs::create_dir_all(folder).ok()?;
+    let text = serde_json::to_vec_pretty(&kept).ok()?;
+    // By rename, so that a reader never sees half of it.
+    let new = path.with_extension(format!("json.{}", std::process::id()));
+    fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::probes::Probes;
+    use super::super::trust::Trust;
+    use super::*;
+
+    #[test]
+    fn a_calibration_holds_for_its_device_and_a_damaged_one_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = Device { number: Some("259:2".to_owned()), ..Device::default() };
+        let probes = Probes::default();
+        let trust = Trust::of(&probes);
+        let found = Calibration { device: device.clone(), probes, trust, cached: false };
+        assert!(read_in(folder.path(), &device).is_none());
+        write_in(folder.path(), &found).unwrap();
+        assert_eq!(read_in(folder.path(), &device), Some(found));
+        let other = Device { model: Some("another".to_owned()), ..device.clone() };
+        assert!(read_in(folder.path(), &other).is_none());
+        fs::write(file(folder.path(), &device).unwrap(), "{").unwrap();
+        assert!(read_in(folder.path(), &device).is_none());
+        assert!(read_in(folder.path(), &Device::default()).is_none());
+    }
+}
