@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 /// Why the process ends with something else than 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Exit {
     /// A run or a command failed.
     Failed,

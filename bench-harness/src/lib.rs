@@ -9,6 +9,7 @@
 
 pub mod calibrate;
 pub mod cli;
+pub mod compare;
 pub mod error;
 pub mod metrics;
 pub mod output;

@@ -11,15 +11,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bench_harness::run::null::NullEngine;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kv_api::{Batch, CommonOptions, Durability, KeyRange, Kv, KvRead, MemoryEngine, Result, ScanOptions};
 use kv_btree::{BTreeEngine, BTreeOptions};
 use kv_lsm::{LsmEngine, LsmOptions};
-use null::NullEngine;
 use tempfile::TempDir;
 use workloads::keys::{Key, KeyKind};
-
-mod null;
 
 const RECORDS: u64 = 100_000;
 const VALUE_BYTES: usize = 100;

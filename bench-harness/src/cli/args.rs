@@ -50,6 +50,21 @@ pub enum Command {
     /// Show engines, their options, and the ready workloads.
     #[command(after_help = "Example:\n  kvlab list --json")]
     List,
+    /// Set two results against each other: ratios with intervals where the runs were equal.
+    #[command(after_help = "Example:\n  kvlab compare results-before results-after")]
+    Compare {
+        /// A directory that `run --out` wrote.
+        before: PathBuf,
+        /// Another one.
+        after: PathBuf,
+    },
+    /// Print the summary of a result again and write its page anew.
+    #[command(after_help = "Example:\n  kvlab report kvlab-results")]
+    Report {
+        /// A directory that `run --out` wrote.
+        #[arg(default_value = "kvlab-results")]
+        dir: PathBuf,
+    },
     /// Read a whole database and check every invariant; with --acks, every acknowledged write too.
     #[command(
         after_help = "Examples:\n  kvlab verify db\n  kvlab verify kvlab-data/write-heavy-lsm --acks acks"
@@ -129,6 +144,9 @@ pub enum Command {
         #[arg(long)]
         hex: bool,
     },
+    /// Run one cell for `kvlab run`: reads its order from standard input.
+    #[command(hide = true)]
+    Cell,
     /// Put every entry of a dump.
     #[command(after_help = "Example:\n  kvlab load copy dump.txt --create lsm")]
     Load {
@@ -245,6 +263,10 @@ pub struct RunOptions {
     /// Seed of all randomness [default: as the workload says].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// How often each engine runs, in blocks that hold every engine once: from two on there are error bars
+    /// [default: as the workload says].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub repeats: Option<u32>,
     /// Where the result file and the report go.
     #[arg(long, value_name = "DIR", default_value = "kvlab-results")]
     pub out: PathBuf,
@@ -271,6 +293,7 @@ impl RunOptions {
             threads: self.threads,
             seed: self.seed,
             scale: self.scale.clone(),
+            repeats: self.repeats,
         }
     }
 }

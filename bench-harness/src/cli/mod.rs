@@ -1,11 +1,13 @@
 //! The commands: what `kvlab` takes (`args.rs`) and what each does.
 
 pub mod args;
+pub mod compare;
 pub mod list;
 pub mod run;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,12 +22,24 @@ use args::{Cli, Command};
 /// Runs the program with the engines of `registry`: parses the command line, does what it says, and gives the exit
 /// code. 0; 1 a run failed; 2 usage or bad file; 3 a check failed; 4 damage found; 130 interrupted.
 pub fn main_with(registry: Registry) -> ExitCode {
-    ExitCode::from(run_with(&registry, std::env::args_os(), Box::new(std::io::stdout().lock())))
+    // Runs get a process each, of this same program, so that they have the same engines.
+    let program = std::env::current_exe().ok();
+    ExitCode::from(run_as(&registry, program, std::env::args_os(), Box::new(std::io::stdout().lock())))
 }
 
-/// The same with a command line (program name first) and standard output given by the caller.
+/// The same with a command line (program name first) and standard output given by the caller; every run happens in this
+/// process.
 pub fn run_with(
     registry: &Registry,
+    args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    stdout: Box<dyn Write>,
+) -> u8 {
+    run_as(registry, None, args, stdout)
+}
+
+fn run_as(
+    registry: &Registry,
+    program: Option<PathBuf>,
     args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     stdout: Box<dyn Write>,
 ) -> u8 {
@@ -33,7 +47,7 @@ pub fn run_with(
         Ok(cli) => cli,
         Err(error) => return unparsed(&error, stdout),
     };
-    match dispatch(registry, cli, stdout) {
+    match dispatch(registry, program, cli, stdout) {
         Ok(None) => 0,
         Ok(Some(exit)) => exit.code(),
         Err(failure) => {
@@ -43,12 +57,20 @@ pub fn run_with(
     }
 }
 
-fn dispatch(registry: &Registry, cli: Cli, stdout: Box<dyn Write>) -> Result<Option<Exit>> {
+fn dispatch(
+    registry: &Registry,
+    program: Option<PathBuf>,
+    cli: Cli,
+    stdout: Box<dyn Write>,
+) -> Result<Option<Exit>> {
     let mut out = Output::new(stdout, cli.json);
     let done = match cli.command {
-        None => run::main_job(registry, &cli.run, &mut out),
-        Some(Command::Run(args)) => run::run(registry, &args, &mut out),
+        None => run::main_job(registry, program, &cli.run, &mut out),
+        Some(Command::Run(args)) => run::run(registry, program, &args, &mut out),
+        Some(Command::Cell) => run::cell(registry),
         Some(Command::List) => list::list(registry, &mut out),
+        Some(Command::Compare { before, after }) => compare::compare(&before, &after, &mut out),
+        Some(Command::Report { dir }) => compare::report(&dir, &mut out),
         Some(command) => tools(registry, command, &mut out),
     };
     out.flush()?;
@@ -71,7 +93,11 @@ fn tools(registry: &Registry, command: Command, out: &mut Output) -> Result<Opti
         }
         Command::Dump { target, hex } => transfer::dump(registry, &target.into(), hex, out),
         Command::Load { target, file } => transfer::load(registry, &target.into(), &file, out),
-        Command::Run(_) | Command::List => Ok(None),
+        Command::Run(_)
+        | Command::Cell
+        | Command::List
+        | Command::Compare { .. }
+        | Command::Report { .. } => Ok(None),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 
 use kv_api::IoMode;
 
@@ -10,7 +11,8 @@ use crate::output::{Output, complain};
 use crate::registry::{EngineSpec, Opener, Registry};
 use crate::report::{ResultFile, table};
 use crate::run::cell::{CellContext, CellRecord};
-use crate::run::plan::{Ground, Plan, Workload, durability};
+use crate::run::child::Order;
+use crate::run::plan::{Ground, Plan, Run, Workload, durability};
 use crate::sys::ack::{AckHeader, AckLog};
 use crate::sys::disk;
 use crate::sys::host::Host;
@@ -25,17 +27,24 @@ const MAIN: [&str; 2] = ["read-heavy", "write-heavy"];
 /// What is being run beside the plan itself.
 struct Job<'a> {
     registry: &'a Registry,
+    /// What runs a cell in a process of its own; `None`: this process does.
+    program: Option<PathBuf>,
     options: &'a RunOptions,
     plan: Plan,
     notes: Vec<String>,
-    ack_log: Option<&'a std::path::Path>,
+    ack_log: Option<&'a Path>,
 }
 
 /// The main job: both engines, a read-heavy and a write-heavy workload.
 ///
 /// # Errors
 /// A wrong option, or a directory that cannot be used. A failed run is in the result.
-pub fn main_job(registry: &Registry, options: &RunOptions, out: &mut Output) -> Result<Option<Exit>> {
+pub fn main_job(
+    registry: &Registry,
+    program: Option<PathBuf>,
+    options: &RunOptions,
+    out: &mut Output,
+) -> Result<Option<Exit>> {
     let overrides = options.overrides();
     let parts: Vec<_> = MAIN.iter().map(|name| Workload::find(name, &overrides)).collect::<Result<_>>()?;
     let mut notes = Vec::new();
@@ -52,14 +61,19 @@ pub fn main_job(registry: &Registry, options: &RunOptions, out: &mut Output) -> 
     };
     let engines = engines(registry, options)?;
     let plan = Plan { workloads, engines, ground: ground(options, IoMode::Buffered) };
-    Job { registry, options, plan, notes, ack_log: None }.run(out)
+    Job { registry, program, options, plan, notes, ack_log: None }.run(out)
 }
 
 /// `kvlab run FILE|NAME...`.
 ///
 /// # Errors
 /// A wrong option or workload, or a directory that cannot be used. A failed run is in the result.
-pub fn run(registry: &Registry, args: &RunArgs, out: &mut Output) -> Result<Option<Exit>> {
+pub fn run(
+    registry: &Registry,
+    program: Option<PathBuf>,
+    args: &RunArgs,
+    out: &mut Output,
+) -> Result<Option<Exit>> {
     let options = &args.options;
     let overrides = options.overrides();
     let workloads =
@@ -73,7 +87,20 @@ pub fn run(registry: &Registry, args: &RunArgs, out: &mut Output) -> Result<Opti
         )));
     }
     let ack_log = args.ack_log.as_deref();
-    Job { registry, options, plan, notes: Vec::new(), ack_log }.run(out)
+    // Whoever kills a run to see what survives means the process that he started.
+    let program = program.filter(|_| ack_log.is_none());
+    Job { registry, program, options, plan, notes: Vec::new(), ack_log }.run(out)
+}
+
+/// `kvlab cell`: one run, as ordered on standard input.
+///
+/// # Errors
+/// There is no order there, or its reply cannot be written.
+pub fn cell(registry: &Registry) -> Result<Option<Exit>> {
+    let order: Order = serde_json::from_reader(std::io::stdin().lock()).map_err(|error| {
+        Failure::usage(format!("`kvlab cell` is for `kvlab run` to call: no order: {error}"))
+    })?;
+    order.run(registry).map(|()| None)
 }
 
 fn engines(registry: &Registry, options: &RunOptions) -> Result<Vec<EngineSpec>> {
@@ -93,7 +120,7 @@ impl Job<'_> {
         let openers: Vec<Opener> = self
             .plan
             .cells()
-            .map(|(workload, engine)| self.registry.prepare(engine, &self.plan.ground.common(&workload.spec)))
+            .map(|run| self.registry.prepare(run.engine, &self.plan.ground.common(&run.workload.spec)))
             .collect::<Result<_>>()?;
         if self.options.dry_run {
             return self.dry_run(out);
@@ -136,15 +163,22 @@ impl Job<'_> {
             keep: self.options.keep,
             acks: acks.as_ref(),
         };
-        for ((workload, engine), open) in self.plan.cells().zip(openers) {
-            let id = self.plan.cell_id(workload, engine);
+        for (run, open) in self.plan.cells().zip(openers) {
+            let id = self.plan.cell_id(run);
             let known = earlier.and_then(|file| file.cells.iter().find(|cell| cell.id == id));
             if let Some(done) = known.filter(|cell| cell.is_complete()) {
-                complain(format!("{} on {}: taken from the earlier result", workload.name, engine.label));
+                let (workload, engine) = (&run.workload.name, &run.engine.label);
+                complain(format!("{workload} on {engine}: taken from the earlier result"));
                 result.cells.push(done.clone());
                 continue;
             }
-            result.cells.push(context.run(id, workload, engine, open)?);
+            let record = match &self.program {
+                Some(program) => {
+                    self.order(id, run, context.draw)?.hand_out(program, run.workload, interrupt)?
+                }
+                None => context.run(id, run.block, run.workload, run.engine, open)?,
+            };
+            result.cells.push(record);
             if interrupt.is_set() {
                 break;
             }
@@ -156,8 +190,25 @@ impl Job<'_> {
         Ok(())
     }
 
+    fn order(&self, id: String, run: Run<'_>, draw: bool) -> Result<Order> {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        Ok(Order {
+            id,
+            block: run.block,
+            workload: Order::workload_text(run.workload)?,
+            engine: run.engine.clone(),
+            ground: self.plan.ground,
+            data_dir: absolute(&self.options.dir),
+            keep: self.options.keep,
+            draw,
+            reply: absolute(&self.options.out).join(format!(".reply-{}", std::process::id())),
+            parent: std::process::id(),
+        })
+    }
+
     fn ack_log(&self) -> Result<Option<AckLog>> {
-        let (Some(path), Some((workload, engine))) = (self.ack_log, self.plan.cells().next()) else {
+        let (Some(path), Some(Run { workload, engine, .. })) = (self.ack_log, self.plan.cells().next())
+        else {
             return Ok(None);
         };
         let header = AckHeader {
@@ -189,7 +240,7 @@ impl Job<'_> {
 
     fn dry_run(&self, out: &mut Output) -> Result<Option<Exit>> {
         let mut all = 0.0;
-        for (workload, engine) in self.plan.cells() {
+        for Run { workload, engine, .. } in self.plan.cells() {
             let (rough, caps) = workload.seconds();
             all += rough;
             let spec = &workload.spec;

@@ -169,7 +169,6 @@ fn fairness(cells: &[CellRecord]) -> impl Iterator<Item = String> {
     let capped: Vec<_> = cells.iter().filter(|cell| !cell.did_whole_stream()).map(label).collect();
     let over: Vec<_> =
         cells.iter().filter(|cell| peak(cell) > number(cell, "/run/memory_budget")).map(label).collect();
-    let repeats = cells.iter().any(|cell| number(cell, "/run/repeats") > Some(1));
     let mut notes: Vec<String> = Vec::new();
     if modes.len() > 1 {
         notes.push("note: the engines obtained different I/O modes: compare bytes, not times".to_owned());
@@ -181,9 +180,6 @@ fn fairness(cells: &[CellRecord]) -> impl Iterator<Item = String> {
                 .to_owned(),
         );
     }
-    if repeats {
-        notes.push("note: the workload asks for repetitions; each engine ran once".to_owned());
-    }
     if !capped.is_empty() {
         notes.push(format!(
             "note: not all work was done by {}: engines that did different work have different data and age, so \
@@ -194,7 +190,7 @@ fn fairness(cells: &[CellRecord]) -> impl Iterator<Item = String> {
     if !over.is_empty() {
         notes.push(format!("note: more memory than the budget was declared by {}", over.join(", ")));
     }
-    if engines.len() > 1 {
+    if engines.len() > 1 && cells.iter().any(|cell| !cell.own_process) {
         notes.push(
             "note: engines ran one after the other in one process, in the order shown: noise of the machine is not \
              shared out between them, and process memory holds what earlier engines left"

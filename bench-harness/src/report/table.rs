@@ -308,7 +308,7 @@ fn table(header: &[&str]) -> Table {
 }
 
 /// Breaks a line at spaces so that it fits, later lines indented.
-fn wrap(text: &str, indent: usize) -> Vec<String> {
+pub fn wrap(text: &str, indent: usize) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     let lead = text.len() - text.trim_start().len();
     let mut line = " ".repeat(lead);

@@ -30,6 +30,12 @@ const FILES_PAUSE: Duration = Duration::from_millis(50);
 pub struct CellRecord {
     /// What tells it from every other cell.
     pub id: String,
+    /// The repetition it belongs to, from 0: the cells of a block ran next to each other.
+    #[serde(default)]
+    pub block: u32,
+    /// True if it ran in a process of its own.
+    #[serde(default)]
+    pub own_process: bool,
     /// The name of the workload.
     pub workload: String,
     /// The engine, as `--engine` takes it.
@@ -76,6 +82,29 @@ pub struct Measure {
 }
 
 impl CellRecord {
+    /// The record of a cell of which nothing is known but why it has none.
+    pub fn lost(id: String, block: u32, workload: &Workload, engine: &EngineSpec, why: String) -> CellRecord {
+        CellRecord {
+            id,
+            block,
+            own_process: true,
+            workload: workload.name.clone(),
+            engine: engine.clone(),
+            info: None,
+            spec: serde_json::to_value(&workload.spec).unwrap_or_default(),
+            phases: Vec::new(),
+            measures: Vec::new(),
+            op_digest: String::new(),
+            contents: None,
+            checks: Vec::new(),
+            shape: None,
+            rss_anon_before_bytes: None,
+            wall_ns: 0,
+            failure: Some(why),
+            interrupted: false,
+        }
+    }
+
     /// True if every phase ran to its end or to its cap.
     pub fn is_complete(&self) -> bool {
         self.failure.is_none() && !self.interrupted
@@ -123,12 +152,12 @@ struct Ran {
     io_at_end: Option<IoStats>,
 }
 
-impl CellContext<'_> {
-    /// The directory of a cell.
-    pub fn dir_of(&self, workload: &Workload, engine: &EngineSpec) -> PathBuf {
-        self.data_dir.join(format!("{}-{}", workload.name, engine.dir_name()))
-    }
+/// The directory of a cell below that of the data.
+pub fn dir_of(data_dir: &Path, workload: &Workload, engine: &EngineSpec) -> PathBuf {
+    data_dir.join(format!("{}-{}", workload.name, engine.dir_name()))
+}
 
+impl CellContext<'_> {
     /// Runs one cell. A failing engine gives a record that says so.
     ///
     /// # Errors
@@ -136,12 +165,13 @@ impl CellContext<'_> {
     pub fn run(
         &self,
         id: String,
+        block: u32,
         workload: &Workload,
         engine: &EngineSpec,
         open: &Opener,
     ) -> Result<CellRecord> {
         let start = Instant::now();
-        let dir = self.dir_of(workload, engine);
+        let dir = dir_of(self.data_dir, workload, engine);
         if dir.exists() {
             remove(&dir)?;
         }
@@ -152,21 +182,11 @@ impl CellContext<'_> {
             open(&dir).map_err(|error| Failure::from(error).within(format!("engine `{}`", engine.label)))?;
         let db: &dyn Kv = &*opened;
         let mut record = CellRecord {
-            id,
-            workload: workload.name.clone(),
-            engine: engine.clone(),
+            own_process: false,
             info: Some(db.info()),
-            spec: serde_json::to_value(&workload.spec).unwrap_or_default(),
-            phases: Vec::new(),
-            measures: Vec::new(),
-            op_digest: String::new(),
-            contents: None,
-            checks: Vec::new(),
-            shape: None,
             rss_anon_before_bytes: rss_before,
-            wall_ns: 0,
             failure: None,
-            interrupted: false,
+            ..CellRecord::lost(id, block, workload, engine, String::new())
         };
         let stage = Stage {
             engine: db,

@@ -7,6 +7,7 @@ use workloads::{PhaseKind, Scale, Spec, ready, toml_file};
 
 use crate::error::{Failure, Result};
 use crate::registry::EngineSpec;
+use crate::stats::rng;
 use crate::units::nearest;
 
 /// Rough rates for the estimate of a dry run: operations per second that went in batches, and singly.
@@ -29,6 +30,9 @@ pub struct Overrides {
     pub seed: Option<u64>,
     /// Another size: smoke, lab or full.
     pub scale: Option<String>,
+    /// How often the whole run is repeated.
+    #[serde(default)]
+    pub repeats: Option<u32>,
 }
 
 /// One workload, ready to run.
@@ -60,6 +64,19 @@ pub struct Plan {
     pub engines: Vec<EngineSpec>,
     /// What all cells share.
     pub ground: Ground,
+}
+
+/// One run: an engine under a workload, in a block.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'p> {
+    /// What to do.
+    pub workload: &'p Workload,
+    /// On what.
+    pub engine: &'p EngineSpec,
+    /// Which repetition.
+    pub block: u32,
+    /// The engine's place in [`Plan::engines`].
+    pub place: usize,
 }
 
 impl Workload {
@@ -191,6 +208,9 @@ impl Overrides {
         if let Some(seed) = self.seed {
             spec.run.seed = seed;
         }
+        if let Some(repeats) = self.repeats {
+            spec.run.repeats = repeats;
+        }
         Ok(spec.resolved())
     }
 }
@@ -217,16 +237,32 @@ impl Ground {
 }
 
 impl Plan {
-    /// Every cell in the order of the run: workload by workload, its engines in turn.
-    pub fn cells(&self) -> impl Iterator<Item = (&Workload, &EngineSpec)> {
-        self.workloads.iter().flat_map(|workload| self.engines.iter().map(move |engine| (workload, engine)))
+    /// Every run in order: workload by workload, block by block, the engines of a block in an order drawn from the
+    /// seed for each. So what the machine does meanwhile falls on all engines alike, and none always comes first.
+    pub fn cells(&self) -> impl Iterator<Item = Run<'_>> {
+        self.workloads.iter().flat_map(move |workload| {
+            let seed = workload.spec.run.seed;
+            (0..workload.spec.run.repeats.max(1)).flat_map(move |block| {
+                // The first block keeps the order of the command line: with one repetition nothing is drawn.
+                let order = match block {
+                    0 => (0..self.engines.len()).collect(),
+                    _ => rng::permutation(seed ^ u64::from(block), self.engines.len()),
+                };
+                order.into_iter().map(move |place| Run {
+                    workload,
+                    engine: &self.engines[place],
+                    block,
+                    place,
+                })
+            })
+        })
     }
 
     /// What tells a cell from every other one: two runs with equal ids did the same.
-    pub fn cell_id(&self, workload: &Workload, engine: &EngineSpec) -> String {
+    pub fn cell_id(&self, Run { workload, engine, block, .. }: Run<'_>) -> String {
         let run = &workload.spec.run;
         format!(
-            "{} {} seed={} records={} memory={} durability={} threads={} io={} background={}",
+            "{} {} seed={} records={} memory={} durability={} threads={} io={} background={} block={block}",
             workload.name,
             engine.label,
             run.seed,
@@ -255,6 +291,27 @@ mod tests {
         let mut other = parts[1].clone();
         other.spec.data.value.size += 1;
         assert!(Workload::chain("main", &[parts[0].clone(), other]).is_none());
+    }
+
+    #[test]
+    fn every_block_has_every_engine_once_and_the_order_changes() {
+        let overrides = Overrides { repeats: Some(8), ..Overrides::default() };
+        let workloads = vec![Workload::find("read-heavy", &overrides).unwrap()];
+        let engines: Vec<_> = ["a", "b", "c"].into_iter().map(EngineSpec::plain).collect();
+        let ground = Ground { io: IoMode::Direct, background: Background::Inline };
+        let plan = Plan { workloads, engines, ground };
+        let runs: Vec<_> = plan.cells().map(|run| (run.block, run.place)).collect();
+        assert_eq!((runs.len(), &runs[..3]), (24, &[(0, 0), (0, 1), (0, 2)][..]));
+        let mut orders = std::collections::BTreeSet::new();
+        for block in runs.chunks(3) {
+            let mut places: Vec<_> = block.iter().map(|run| run.1).collect();
+            orders.insert(places.clone());
+            places.sort_unstable();
+            assert_eq!(places, [0, 1, 2]);
+        }
+        assert!(orders.len() > 2, "{orders:?}");
+        let ids: std::collections::BTreeSet<_> = plan.cells().map(|run| plan.cell_id(run)).collect();
+        assert_eq!(ids.len(), 24);
     }
 
     #[test]

@@ -77,6 +77,27 @@ pub fn log_ratio(pairs: &[(f64, f64)]) -> Option<Interval> {
     Some(Interval { estimate: mean.exp(), low: low.exp(), high: high.exp(), blocks: logs.len() })
 }
 
+/// The ratio of two sets of runs that did not share blocks, `a` over `b`, by Welch's t on the logarithms: wider than
+/// [`log_ratio`], since nothing of the noise cancels. `None` with fewer than two runs on a side, or numbers that are not
+/// positive and finite. (Welch, "The generalization of Student's problem", 1947.)
+pub fn unpaired_ratio(a: &[f64], b: &[f64]) -> Option<Interval> {
+    let usable = |value: &f64| value.is_finite() && *value > 0.0;
+    if a.len() < 2 || b.len() < 2 || !a.iter().chain(b).all(usable) {
+        return None;
+    }
+    let logs = |values: &[f64]| values.iter().map(|value| value.ln()).collect::<Vec<f64>>();
+    let (a, b) = (logs(a), logs(b));
+    // Squared standard error of each mean, and its share of the degrees of freedom.
+    let error = |logs: &[f64]| deviation(logs).powi(2) / logs.len() as f64;
+    let (mine, theirs) = (error(&a), error(&b));
+    let middle = mean(&a) - mean(&b);
+    let below = mine.powi(2) / (a.len() - 1) as f64 + theirs.powi(2) / (b.len() - 1) as f64;
+    let half =
+        if below > 0.0 { quantile((mine + theirs).powi(2) / below) * (mine + theirs).sqrt() } else { 0.0 };
+    let blocks = a.len().min(b.len());
+    Some(Interval { estimate: middle.exp(), low: (middle - half).exp(), high: (middle + half).exp(), blocks })
+}
+
 /// mean(x) = sum(x) / n.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
@@ -107,11 +128,13 @@ pub fn median(values: &[f64]) -> Option<f64> {
 
 /// mean +- t(0.975, n - 1) s / sqrt(n).
 fn t_interval(logs: &[f64], mean: f64) -> (f64, f64) {
-    let freedom = (logs.len() - 1) as f64;
-    let quantile =
-        StudentsT::new(0.0, 1.0, freedom).map_or(f64::INFINITY, |t| t.inverse_cdf(0.5 + CONFIDENCE / 2.0));
-    let half = quantile * deviation(logs) / (logs.len() as f64).sqrt();
+    let half = quantile((logs.len() - 1) as f64) * deviation(logs) / (logs.len() as f64).sqrt();
     (mean - half, mean + half)
+}
+
+/// How many standard errors wide half of an interval is, by Student's t.
+fn quantile(freedom: f64) -> f64 {
+    StudentsT::new(0.0, 1.0, freedom).map_or(f64::INFINITY, |t| t.inverse_cdf(0.5 + CONFIDENCE / 2.0))
 }
 
 fn bootstrap_interval(logs: &[f64]) -> (f64, f64) {
@@ -169,6 +192,24 @@ mod tests {
         });
         // 380 expected, five standard deviations are 22; the wider of two intervals errs on the safe side.
         assert!(held.count() >= 358);
+    }
+
+    #[test]
+    fn sets_without_blocks_have_wider_intervals_and_the_textbook_degrees_of_freedom() {
+        // Logs 1, 2, 3 and 0, 2, 4: errors 1/3 and 4/3, freedom (5/3)^2 / ((1/9 + 16/9) / 2) = 2.941, t = 3.2165.
+        let exp = |logs: [f64; 3]| logs.map(f64::exp);
+        let interval = unpaired_ratio(&exp([1.0, 2.0, 3.0]), &exp([0.0, 2.0, 4.0])).unwrap();
+        assert!(interval.estimate.ln().abs() < 1e-12);
+        let half = 3.2165 * (5.0_f64 / 3.0).sqrt();
+        assert!((interval.high.ln() - half).abs() < 0.01, "{} and {half}", interval.high.ln());
+        let pairs = [(2.0, 1.0), (4.0, 2.0), (8.0, 4.0)];
+        let (paired, unpaired) = (
+            log_ratio(&pairs).unwrap(),
+            unpaired_ratio(&pairs.map(|pair| pair.0), &pairs.map(|pair| pair.1)).unwrap(),
+        );
+        assert!(unpaired.high - unpaired.low > paired.high - paired.low);
+        assert_eq!(unpaired_ratio(&[1.0], &[1.0, 2.0]), None);
+        assert!(unpaired_ratio(&[2.0; 3], &[1.0; 3]).is_some_and(|same| same.low == same.high));
     }
 
     #[test]

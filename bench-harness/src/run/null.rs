@@ -1,4 +1,4 @@
-//! An engine that does nothing: what is left in its bars is the cost of asking.
+//! An engine that does nothing: what is left of a measurement is the cost of asking.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use kv_api::{
 };
 
 /// Takes every write and forgets it; gives every key the same value.
+#[derive(Debug)]
 pub struct NullEngine;
 
 const VALUE: [u8; 100] = [0; 100];

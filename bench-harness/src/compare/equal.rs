@@ -1,0 +1,135 @@
+//! When two runs may be set against each other. A ratio between runs that were not equal says nothing about engines, so
+//! none is given, and the rule that was broken is named.
+
+use serde_json::Value;
+
+use crate::run::CellRecord;
+
+/// The settings that must be alike, by their place in the workload, and what to call them.
+const SETTINGS: [(&str, &str); 8] = [
+    ("/data/records", "number of records"),
+    ("/data/key", "keys"),
+    ("/data/value", "values"),
+    ("/run/memory_budget", "memory budget"),
+    ("/run/durability", "durability"),
+    ("/run/threads", "client threads"),
+    ("/run/seed", "seed"),
+    ("/phase", "phases"),
+];
+
+/// Why these two runs may not be compared; `None` if they may.
+pub fn broken_rule(a: &CellRecord, b: &CellRecord) -> Option<String> {
+    own(a).or_else(|| own(b)).or_else(|| between(a, b))
+}
+
+/// What is wrong with a run by itself.
+fn own(cell: &CellRecord) -> Option<String> {
+    let of = |what: &str| Some(format!("{what} ({})", cell.engine.label));
+    if cell.failure.is_some() {
+        of("same end: a run failed")
+    } else if cell.interrupted {
+        of("same end: a run was interrupted")
+    } else if cell.is_invalid() {
+        of("valid numbers: a check failed")
+    } else if cell
+        .phases
+        .iter()
+        .any(|phase| matches!(phase.kind.as_str(), "load" | "age") && phase.capped.is_some())
+    {
+        of("same age: a load or overwrite was cut short by its time cap")
+    } else {
+        None
+    }
+}
+
+fn between(a: &CellRecord, b: &CellRecord) -> Option<String> {
+    for (place, name) in SETTINGS {
+        let (mine, theirs) = (a.spec.pointer(place), b.spec.pointer(place));
+        if mine != theirs {
+            return Some(format!("same {name}: {} and {}", text(mine), text(theirs)));
+        }
+    }
+    let digests = (&a.op_digest, &b.op_digest);
+    let whole = a.did_whole_stream() && b.did_whole_stream();
+    if whole && digests.0 != digests.1 {
+        return Some(format!("same operations: digests {} and {}", digests.0, digests.1));
+    }
+    if let (true, Some(mine), Some(theirs)) = (whole, &a.contents, &b.contents)
+        && mine != theirs
+    {
+        return Some(format!("same answers: {mine} and {theirs}"));
+    }
+    io(a, b).or_else(|| durability(a, b))
+}
+
+/// Equal I/O: both direct; or both through the page cache with data within the budget, where the cache gives nobody
+/// memory that the budget does not.
+fn io(a: &CellRecord, b: &CellRecord) -> Option<String> {
+    let mode = |cell: &CellRecord| cell.info.as_ref().and_then(|info| info.io).map(|io| io.to_string());
+    let (mine, theirs) = (mode(a), mode(b));
+    let shown = |mode: &Option<String>| mode.clone().unwrap_or_else(|| "none".to_owned());
+    if mine != theirs {
+        return Some(format!("same I/O: {} and {}", shown(&mine), shown(&theirs)));
+    }
+    let budget = a.spec.pointer("/run/memory_budget").and_then(Value::as_u64);
+    let live = [a, b].iter().flat_map(|cell| &cell.phases).map(|phase| phase.live_bytes).max();
+    if mine.as_deref() == Some("buffered") && live > budget {
+        return Some(
+            "same memory: data exceeds the budget and the page cache serves the rest; use --io direct, or a budget that \
+             holds the data"
+                .to_owned(),
+        );
+    }
+    None
+}
+
+/// An engine that lacks the level asked for was promoted to a stronger one: no loss of trust, but no equal race.
+fn durability(a: &CellRecord, b: &CellRecord) -> Option<String> {
+    let wanted = a.spec.pointer("/run/durability").and_then(Value::as_str)?;
+    let lacks = |cell: &&CellRecord| {
+        let levels = cell.info.as_ref().map(|info| &info.durability);
+        levels.is_some_and(|levels| !levels.iter().any(|level| level.to_string() == wanted))
+    };
+    let lacking = [a, b].into_iter().find(lacks)?;
+    Some(format!("same durability: {} has no `{wanted}` and took a stronger level", lacking.engine.label))
+}
+
+fn text(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::String(word)) => word.clone(),
+        Some(value @ (Value::Array(_) | Value::Object(_))) => {
+            let text = value.to_string();
+            text.char_indices().nth(60).map_or(text.clone(), |(end, _)| format!("{}...", &text[..end]))
+        }
+        Some(value) => value.to_string(),
+        None => "not told".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::group::tests::cell;
+    use super::*;
+
+    #[test]
+    fn equal_runs_break_no_rule_and_each_difference_is_named() {
+        let a = cell("a", 0, 1.0);
+        assert_eq!(broken_rule(&a, &cell("b", 0, 2.0)), None);
+        let broken = |change: &dyn Fn(&mut CellRecord)| {
+            let mut other = cell("b", 0, 2.0);
+            change(&mut other);
+            broken_rule(&a, &other).unwrap_or_default()
+        };
+        assert!(broken(&|b| b.spec["run"]["memory_budget"] = 7.into()).contains("same memory budget"));
+        assert!(broken(&|b| b.spec["run"]["durability"] = "disk".into()).contains("os and disk"));
+        assert!(broken(&|b| b.op_digest = "other".to_owned()).contains("same operations"));
+        assert!(broken(&|b| b.contents = Some("other".to_owned())).contains("same answers"));
+        assert!(broken(&|b| b.failure = Some("it crashed".to_owned())).contains("failed (b)"));
+        let capped = broken(&|b| {
+            let mut phase = b.phases[0].clone();
+            (phase.kind, phase.capped) = ("load".to_owned(), Some("stopped".to_owned()));
+            b.phases.insert(0, phase);
+        });
+        assert!(capped.contains("same age"), "{capped}");
+    }
+}

@@ -1,0 +1,117 @@
+//! Ratios of the numbers people compare, each with its interval, or with the rule that forbids it.
+
+use super::equal::broken_rule;
+use super::group::Group;
+use crate::metrics::Derived;
+use crate::stats::{Interval, Verdict, log_ratio};
+
+/// A number that two engines are compared by.
+#[derive(Clone, Copy)]
+pub struct Metric {
+    /// Its name, as the head of a column.
+    pub name: &'static str,
+    /// Its unit, empty for a pure number.
+    pub unit: &'static str,
+    /// Whether more is better.
+    pub more_is_better: bool,
+    /// Where it is.
+    pub of: fn(&Derived) -> Option<f64>,
+}
+
+/// What is compared, in the order shown.
+pub const METRICS: [Metric; 5] = [
+    Metric { name: "ops/s", unit: "1/s", more_is_better: true, of: |d| d.ops_per_second },
+    Metric { name: "wa", unit: "", more_is_better: false, of: |d| d.wa_settled },
+    Metric { name: "B/read", unit: "B", more_is_better: false, of: |d| d.read_bytes_per_read },
+    Metric { name: "sa", unit: "", more_is_better: false, of: |d| d.sa_settled },
+    Metric { name: "cpu/op", unit: "ns", more_is_better: false, of: |d| d.cpu_ns_per_op },
+];
+
+/// An engine against the baseline in one metric.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ratio {
+    /// The metric's name.
+    pub metric: &'static str,
+    /// Ratio of the medians.
+    pub medians: f64,
+    /// The interval; `None` with one repetition, which has no error bars.
+    pub interval: Option<Interval>,
+    /// True if the engine is better, false if worse; `None` if the runs do not tell or there is no difference.
+    pub better: Option<bool>,
+}
+
+/// `engine` over `baseline`: a ratio for each metric that both have.
+///
+/// # Errors
+/// The rule of equality that a pair of runs broke.
+pub fn ratios(engine: &Group<'_>, baseline: &Group<'_>) -> Result<Vec<Ratio>, String> {
+    let pairs: Vec<_> = engine
+        .runs
+        .iter()
+        .filter_map(|run| {
+            let twin = baseline.runs.iter().find(|other| other.cell.block == run.cell.block)?;
+            Some((run, twin))
+        })
+        .collect();
+    if pairs.is_empty() {
+        return Err("no block has runs of both".to_owned());
+    }
+    if let Some(rule) = pairs.iter().find_map(|(run, twin)| broken_rule(run.cell, twin.cell)) {
+        return Err(rule);
+    }
+    let ratio = |metric: &Metric| {
+        let values: Option<Vec<(f64, f64)>> = pairs
+            .iter()
+            .map(|(run, twin)| {
+                Some(((metric.of)(&run.measure.derived)?, (metric.of)(&twin.measure.derived)?))
+            })
+            .collect();
+        let values = values?;
+        let (mine, theirs) = (engine.median(metric.of)?, baseline.median(metric.of)?);
+        // Nothing divided by nothing is no ratio: both are free of what the metric counts.
+        let medians = Some(mine / theirs).filter(|ratio| ratio.is_finite())?;
+        let interval = log_ratio(&values);
+        let better = interval.and_then(|interval| match interval.verdict() {
+            Verdict::Above => Some(metric.more_is_better),
+            Verdict::Below => Some(!metric.more_is_better),
+            Verdict::Same | Verdict::Unclear => None,
+        });
+        Some(Ratio { metric: metric.name, medians, interval, better })
+    };
+    Ok(METRICS.iter().filter_map(ratio).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::group::tests::cell;
+    use super::super::groups;
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_taken_within_blocks() {
+        // The machine was twice as fast in block 1: between blocks there is noise, within them there is none.
+        let rates = [(0, 100.0), (1, 200.0), (2, 90.0)];
+        let cells: Vec<_> = rates
+            .iter()
+            .flat_map(|(block, rate)| [cell("a", *block, *rate), cell("b", *block, rate * 1.5)])
+            .collect();
+        let groups = groups(&cells);
+        let found = ratios(&groups[1], &groups[0]).unwrap();
+        assert_eq!(found.len(), 1, "what was not measured has no ratio: {found:?}");
+        let interval = found[0].interval.unwrap();
+        assert!((found[0].medians - 1.5).abs() < 1e-9 && (interval.low - 1.5).abs() < 1e-9);
+        assert_eq!((found[0].better, interval.blocks), (Some(true), 3));
+    }
+
+    #[test]
+    fn one_repetition_has_no_error_bars_and_unequal_runs_no_ratio() {
+        let mut cells = [cell("a", 0, 100.0), cell("b", 0, 150.0)];
+        let single = ratios(&groups(&cells)[1], &groups(&cells)[0]).unwrap();
+        assert!(single[0].interval.is_none() && single[0].better.is_none());
+        cells[1].spec["run"]["threads"] = 4.into();
+        let rule = ratios(&groups(&cells)[1], &groups(&cells)[0]).unwrap_err();
+        assert!(rule.contains("client threads"), "{rule}");
+        cells[1].block = 1;
+        assert!(ratios(&groups(&cells)[1], &groups(&cells)[0]).unwrap_err().contains("no block"));
+    }
+}
