@@ -2,8 +2,8 @@
 //! not synced is dropped, kept or torn. `src/crash.rs` has the loop and the rule.
 
 use kv_api::{Batch, Durability, KeyRange, Result};
-use tests::crash::{Plan, run, run_steps};
-use tests::share::{Repeat, Share, by_share, seeds, share};
+use tests::crash::{Plan, Tally, run, run_steps};
+use tests::share::{Repeat, Share, by_share, seeds, share, tell};
 use tests::steps::Step;
 use tests::{Engine, Knobs, Rng, each_stored_engine};
 
@@ -28,28 +28,37 @@ fn plan(engine: Engine, knobs: Knobs, seed: u64) -> Plan {
     }
 }
 
-fn crash(test: &'static str, plan: &Plan) -> Result<()> {
-    let _repeat = Repeat::new("crash", test, plan.seed);
-    let tally = run(plan)?;
-    assert!(tally.images > 100 && tally.recoveries > 0, "hardly anything was tried: {tally:?}");
-    println!("{test}, seed {}: {tally:?}", plan.seed);
+/// Runs one plan per seed and tells how much was tried.
+fn crash(test: &'static str, plans: impl IntoIterator<Item = Plan>) -> Result<()> {
+    let mut total = Tally::default();
+    let mut name = "";
+    for plan in plans {
+        let _repeat = Repeat::new("crash", test, plan.seed);
+        let tally = run(&plan)?;
+        assert!(tally.images > 100 && tally.recoveries > 0, "hardly anything was tried: {tally:?}");
+        name = plan.engine.name();
+        total += tally;
+    }
+    tell(&format!("{name}, {test}: {total}"));
     Ok(())
 }
 
 /// The smallest settings: every part of the engine is met within a few dozen commits.
 fn hostile_settings(engine: Engine) -> Result<()> {
-    seeds(3, 8, 400).into_iter().try_for_each(|seed| crash("hostile", &plan(engine, Knobs::hostile(), seed)))
+    let plan_of = |seed| plan(engine, Knobs::hostile(), seed);
+    crash("hostile_settings", seeds(3, 8, 400).into_iter().map(plan_of))
 }
 
 /// Settings drawn at random.
 fn random_settings(engine: Engine) -> Result<()> {
-    let drawn = |seed: u64| Knobs::random(&mut Rng::new(!seed));
-    seeds(2, 8, 400).into_iter().try_for_each(|seed| crash("random", &plan(engine, drawn(seed), seed)))
+    let plan_of = |seed: u64| plan(engine, Knobs::random(&mut Rng::new(!seed)), seed);
+    crash("random_settings", seeds(2, 8, 400).into_iter().map(plan_of))
 }
 
 /// Settings that somebody might use: long stretches between two flushes, so that the log carries the state.
 fn small_sane_settings(engine: Engine) -> Result<()> {
-    seeds(1, 4, 200).into_iter().try_for_each(|seed| crash("small", &plan(engine, Knobs::small(), seed)))
+    let plan_of = |seed| plan(engine, Knobs::small(), seed);
+    crash("small_sane_settings", seeds(1, 4, 200).into_iter().map(plan_of))
 }
 
 /// Every sequence of up to two (ci: three) of nine steps. Most crash bugs of file systems show in so few
@@ -101,17 +110,15 @@ fn all_short_sequences(engine: Engine) -> Result<()> {
             .flat_map(|head| alphabet.iter().map(|last| [&head[..], std::slice::from_ref(last)].concat()));
         sequences = longer.collect();
     }
-    let mut images = 0;
+    let mut total = Tally::default();
     for (index, steps) in sequences.iter().enumerate() {
         plan.seed = index as u64;
-        images += std::panic::catch_unwind(|| run_steps(&plan, steps))
-            .unwrap_or_else(|panic| {
-                eprintln!("sequence {index}: {steps:?}");
-                std::panic::resume_unwind(panic)
-            })?
-            .images;
+        total += std::panic::catch_unwind(|| run_steps(&plan, steps)).unwrap_or_else(|panic| {
+            eprintln!("sequence {index}: {steps:?}");
+            std::panic::resume_unwind(panic)
+        })?;
     }
-    println!("{}: {} sequences, {images} images", engine.name(), sequences.len());
+    tell(&format!("{}, all_short_sequences: {} of them, {total}", engine.name(), sequences.len()));
     Ok(())
 }
 

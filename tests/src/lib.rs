@@ -8,6 +8,7 @@
 //! | `crash` | is a state from before the crash there, with every write that must survive it? |
 //! | `faults` | do failing calls and a full disk lead to typed errors and to no loss? |
 //! | `corruption` | is damage to any file found, never returned? |
+//! | `misplaced` | and a file that is missing, stale, renamed, copied or of another database? |
 //! | `format` | are the bytes on disk those of the last version? |
 //! | `amplification` | does the meter count exactly what moved? |
 //! | `scripts` | is what a student sees what happens? |
@@ -19,6 +20,7 @@
 pub mod check;
 pub mod checked;
 pub mod crash;
+pub mod damage;
 pub mod driver;
 pub mod knobs;
 pub mod lab;

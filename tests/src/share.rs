@@ -1,5 +1,6 @@
 //! How much of the tests to run: `KVLAB_TESTS=quick|ci|long`. The same tests, only wider; read here alone.
 
+use std::io::Write as _;
 use std::sync::OnceLock;
 
 /// How wide the tests are cast.
@@ -39,6 +40,12 @@ pub fn seeds(quick: u64, ci: u64, long: u64) -> Vec<u64> {
         Ok(text) => vec![text.parse().expect("KVLAB_SEED is a number")],
         Err(_) => (1..=by_share(quick, ci, long)).collect(),
     }
+}
+
+/// Prints how much a passing test tried, whatever the test harness captures: "ok" alone does not say that.
+pub fn tell(line: &str) {
+    // A closed stream is no reason to fail a test.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The command that repeats one case: printed by every failure of a seeded test.

@@ -173,21 +173,23 @@ fn load(home: &Home, options: &BTreeOptions) -> Result<Store> {
     Ok(store)
 }
 
-/// The valid meta of the latest checkpoint, and whether the other one is damaged rather than not yet written.
+/// The valid meta of the latest checkpoint, and whether the other one is damaged rather than not yet written: only
+/// the first checkpoint leaves it blank.
 fn newest_meta(file: &dyn VfsFile, sum: &FileSum) -> Result<(Meta, bool)> {
     let mut metas = Vec::new();
     let mut damage = Vec::new();
+    let mut is_blank = false;
     for offset in [Meta::offset(0), Meta::offset(1)] {
         let mut block = AlignedBuf::zeroed(META_LEN);
         read_exact_at(file, offset, &mut block, Cause::Recovery)?;
         match Meta::decode(&block, offset, sum) {
             Ok(meta) => metas.push(meta),
-            Err(_) if block.iter().all(|byte| *byte == 0) => {}
+            Err(_) if block.iter().all(|byte| *byte == 0) => is_blank = true,
             Err(what) => damage.push(what),
         }
     }
     match metas.into_iter().max_by_key(|meta| meta.checkpoint) {
-        Some(meta) => Ok((meta, !damage.is_empty())),
+        Some(meta) => Ok((meta, !damage.is_empty() || is_blank && meta.checkpoint > 1)),
         None => {
             let what = damage.into_iter().next().unwrap_or("both metas are empty".into());
             Err(Error::corruption(file.path(), 0, what))

@@ -6,8 +6,9 @@
 //! 3. The engine writes its first files.      4. [`Home::commit_identity`] renames `KVLAB.new` to `KVLAB`.
 //!
 //! A directory with `KVLAB.new` and no `KVLAB` is a creation that never finished: its numbered files are removed
-//! and it begins again. Numbered files with neither are a database that lost its identity: that is damage, and
-//! nothing is removed. Names that are not ours are never touched.
+//! and it begins again. A creation makes one file of each kind, number 1, and logs nothing; more than that, or
+//! numbered files with neither name, are a database that lost its identity: that is damage, and nothing is removed.
+//! Names that are not ours are never touched.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,9 +17,11 @@ use kv_api::{Cause, CommonOptions, Error, ErrorKind, Result};
 
 use crate::env::Env;
 use crate::identity::Identity;
-use crate::layout::{IDENTITY_FILE, IDENTITY_NEW_FILE, LOCK_FILE, known_files};
+use crate::layout::{
+    FIRST_ID, FileKind, ID_MAX, IDENTITY_FILE, IDENTITY_NEW_FILE, LOCK_FILE, LOG_FRAMES_OFFSET, known_files,
+};
 use crate::meter::{Meter, MeteredVfs};
-use crate::vfs::{DirEntry, LockGuard, Vfs, parent_of};
+use crate::vfs::{DirEntry, LockGuard, OpenOptions, Vfs, parent_of};
 
 /// An open database directory. Dropping it frees the lock.
 #[derive(Debug)]
@@ -80,6 +83,8 @@ impl Home {
         }
         let lock = vfs.try_lock(&dir.join(LOCK_FILE), Cause::Identity)?;
         // Only what is seen under the lock counts: another handle may just have created or left the directory.
+        let entries = vfs.list(dir, Cause::Identity)?;
+        check_numbers(dir, &entries)?;
         let found = Identity::load(&*vfs, dir)?;
         let is_new = found.is_none();
         let identity = match found {
@@ -93,7 +98,7 @@ impl Home {
                 identity
             }
             None if options.create => {
-                clear_unfinished(&*vfs, dir)?;
+                clear_unfinished(&*vfs, dir, &entries)?;
                 let identity = Identity::new(env, engine, format_version, options.keyspace, fixed);
                 identity.begin(&*vfs, dir)?;
                 identity
@@ -191,9 +196,8 @@ fn create_durably(unmetered: &dyn Vfs, vfs: &dyn Vfs, dir: &Path) -> Result<()> 
 }
 
 /// Removes what a creation left behind that never finished.
-fn clear_unfinished(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
-    let entries = vfs.list(dir, Cause::Identity)?;
-    match state_of(&entries) {
+fn clear_unfinished(vfs: &dyn Vfs, dir: &Path, entries: &[DirEntry]) -> Result<()> {
+    match state_of(entries) {
         State::Lost(name) => {
             let what = format!("it is missing although {name} is here");
             return Err(Error::corruption(dir.join(IDENTITY_FILE), 0, what));
@@ -201,9 +205,40 @@ fn clear_unfinished(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
         State::Unfinished => {}
         State::Empty | State::Complete => return Ok(()),
     }
-    for (kind, id) in known_files(&entries) {
+    let files = known_files(entries);
+    for (kind, id) in &files {
+        if *id != FIRST_ID || *kind == FileKind::Wal && has_frames(vfs, &dir.join(kind.name(*id)))? {
+            let what = format!(
+                "it is missing, and {} is of a database that was in use; if {IDENTITY_NEW_FILE} is its identity, \
+                 rename it",
+                kind.name(*id)
+            );
+            return Err(Error::corruption(dir.join(IDENTITY_FILE), 0, what));
+        }
+    }
+    for (kind, id) in files {
         vfs.remove(&dir.join(kind.name(id)), Cause::Identity)?;
     }
     // The removals become durable before `KVLAB.new` could: files without it would look like damage.
     vfs.sync_dir(dir, Cause::Identity)
+}
+
+/// New files get numbers above every one that is here, so there must be such numbers.
+fn check_numbers(dir: &Path, entries: &[DirEntry]) -> Result<()> {
+    match known_files(entries).into_iter().find(|(_, id)| *id > ID_MAX) {
+        None => Ok(()),
+        Some((kind, id)) => {
+            let what =
+                format!("no database has a file with a number above {ID_MAX}; move the file elsewhere");
+            Err(Error::corruption(dir.join(kind.name(id)), 0, what))
+        }
+    }
+}
+
+/// True if anything follows the header of a log segment.
+fn has_frames(vfs: &dyn Vfs, path: &Path) -> Result<bool> {
+    let file = vfs.open(path, OpenOptions::READ, Cause::Identity)?;
+    let mut bytes = [0; 512];
+    let filled = file.read_at(LOG_FRAMES_OFFSET, &mut bytes, Cause::Identity)?;
+    Ok(bytes.iter().take(filled).any(|byte| *byte != 0))
 }

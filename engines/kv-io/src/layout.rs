@@ -17,6 +17,13 @@ pub const IDENTITY_NEW_FILE: &str = "KVLAB.new";
 /// The lock file.
 pub const LOCK_FILE: &str = "LOCK";
 
+/// The number of the first file of each kind.
+pub const FIRST_ID: u64 = 1;
+/// No file has a larger number: at a million new files a second it would take 146,000 years to get there.
+pub const ID_MAX: u64 = 1 << 62;
+/// Where the first frame of a log segment begins, in bytes. Before it is the segment's header.
+pub const LOG_FRAMES_OFFSET: u64 = 4096;
+
 /// What a numbered file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileKind {

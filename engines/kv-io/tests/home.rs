@@ -101,7 +101,7 @@ fn a_creation_that_never_finished_begins_again_and_touches_only_our_names() {
     fs::write(temp.path().join("1.wal"), b"mine").unwrap();
     let home = open(&env, temp.path()).unwrap();
     write_file(&home, "000001.wal");
-    write_file(&home, "000002.tbl");
+    write_file(&home, "000001.tbl");
     let first = home.identity.salt;
     drop(home);
     let existing = CommonOptions { create: false, ..CommonOptions::default() };
@@ -127,6 +127,40 @@ fn a_lost_identity_is_damage_and_nothing_is_removed() {
     assert_eq!(error.kind(), ErrorKind::Corruption);
     assert!(error.to_string().contains("000002.tbl"), "{error}");
     assert_eq!(names(temp.path()), ["000002.tbl", "LOCK"]);
+}
+
+#[test]
+fn a_database_whose_identity_looks_unfinished_is_not_swept_away() {
+    // A second file of a kind, or a frame in the log: no creation gets that far.
+    for (name, bytes) in [("000002.tbl", 0), ("000001.wal", 5000)] {
+        let temp = tempfile::tempdir().unwrap();
+        let env = Env::os();
+        open(&env, temp.path()).unwrap().commit_identity().unwrap();
+        fs::write(temp.path().join(name), vec![1; bytes]).unwrap();
+        fs::rename(temp.path().join("KVLAB"), temp.path().join("KVLAB.new")).unwrap();
+        let error = open(&env, temp.path()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corruption);
+        assert!(error.to_string().contains(name), "{error}");
+        assert_eq!(names(temp.path()), [name, "KVLAB.new", "LOCK"]);
+        fs::rename(temp.path().join("KVLAB.new"), temp.path().join("KVLAB")).unwrap();
+        assert!(!open(&env, temp.path()).unwrap().is_new, "the advice helps");
+    }
+}
+
+#[test]
+fn a_number_that_leaves_none_above_it_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let env = Env::os();
+    open(&env, temp.path()).unwrap().commit_identity().unwrap();
+    for id in [u64::MAX, (1 << 62) + 1] {
+        let stray = temp.path().join(format!("{id}.tbl"));
+        fs::write(&stray, b"").unwrap();
+        let error = open(&env, temp.path()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corruption);
+        assert!(error.to_string().contains(&format!("{id}.tbl")), "{error}");
+        fs::remove_file(&stray).unwrap();
+    }
+    assert!(open(&env, temp.path()).is_ok());
 }
 
 #[test]

@@ -311,6 +311,27 @@ fn a_creation_cut_at_any_step_opens_again_and_a_finished_one_is_kept() {
 }
 
 #[test]
+fn disks_that_look_alike_have_one_fingerprint() {
+    let sim = SimVfs::new(1);
+    let file = durable(&sim, "a", b"bytes");
+    let before = sim.fingerprint();
+    assert_eq!(sim.crash(DROP).fingerprint(), before);
+    put(&*file, 4, b"S");
+    assert_ne!(sim.fingerprint(), before);
+    assert_eq!(sim.crash(KEEP).fingerprint(), sim.fingerprint());
+    assert_eq!(sim.crash(DROP).fingerprint(), before, "what was not synced is not seen after the crash");
+    put(&*file, 4, b"s");
+    assert_eq!(sim.fingerprint(), before, "how the bytes came there does not count");
+    file.set_len(6, C).unwrap();
+    let longer = sim.fingerprint();
+    put(&*file, 5, b"\0");
+    assert_eq!(sim.fingerprint(), longer, "a zero looks like a hole");
+    assert_ne!(longer, before, "the length counts");
+    sim.rename(Path::new("a"), Path::new("b"), C).unwrap();
+    assert_ne!(sim.fingerprint(), longer, "the name counts");
+}
+
+#[test]
 fn a_crash_image_of_a_small_disk_is_cheap() {
     let sim = SimVfs::new(1);
     for name in 0..10 {

@@ -7,6 +7,7 @@
 //! themselves are durable as soon as they are made.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -273,6 +274,18 @@ pub(super) struct Disk {
 }
 
 impl Disk {
+    /// Feeds every name and every byte that programs see into `state`.
+    pub(super) fn hash_visible(&self, state: &mut impl Hasher) {
+        for (path, dir) in &self.dirs {
+            path.hash(state);
+            dir.now.len().hash(state);
+            for (name, node) in &dir.now {
+                name.hash(state);
+                lock(node).now.hash(state);
+            }
+        }
+    }
+
     /// What a crash leaves. Files keep their second names.
     pub(super) fn image(&self, policy: CrashPolicy) -> Disk {
         let mut rng = Rng(if let CrashPolicy::Tear { seed } = policy { seed } else { 0 });

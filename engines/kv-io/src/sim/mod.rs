@@ -8,6 +8,7 @@
 //! The model is that of ALICE (Pillai et al., OSDI 2014) at the size of 512-byte sectors.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::io::{self, IoSlice};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -82,6 +83,14 @@ impl SimVfs {
         let image = lock(&self.world.disk).image(policy);
         let seed = lock(&self.world.rng).0;
         SimVfs::with_disk(image, seed)
+    }
+
+    /// A number that follows from all that programs see, names and bytes: two disks with the same one look alike,
+    /// whatever of it is durable. Costs one pass over all bytes that are not zero.
+    pub fn fingerprint(&self) -> u64 {
+        let mut state = DefaultHasher::new();
+        lock(&self.world.disk).hash_visible(&mut state);
+        state.finish()
     }
 
     /// What goes wrong here.

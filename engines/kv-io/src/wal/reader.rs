@@ -15,9 +15,11 @@ use std::sync::Arc;
 use kv_api::limits::BATCH_BYTES_MAX;
 use kv_api::{Cause, Error, Ops, RecoveryReport, Result, SeqNo};
 
-use super::LogPlace;
 use super::frame::{FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, FramePlace, MARK_LEN_MAX, Mark, frame_len};
-use super::segment::{HEADER_FIELDS_LEN, Live, SEGMENT_HEADER_LEN, SegmentHeader, check_version};
+use super::segment::{
+    CLOSED_LEN, CLOSED_OFFSET, Live, SEGMENT_HEADER_LEN, SegmentHeader, check_version, decode_closed,
+};
+use super::{LogPlace, SEGMENT_BYTES_MIN};
 use crate::checksum::FileSum;
 use crate::layout::{FileKind, parse_name};
 use crate::vfs::{OpenOptions, VfsFile};
@@ -27,6 +29,11 @@ pub type ReplayInto<'a> = &'a mut dyn FnMut(SeqNo, Ops<'_>, u64) -> Result<()>;
 
 /// No log gets here: at a million operations a second it would take 2000 years. So sums of numbers never overflow.
 const SEQ_MAX: SeqNo = 1 << 56;
+
+/// Bytes at the front of a segment that tell about it.
+const FRONT_LEN: usize = 528;
+#[expect(clippy::as_conversions, reason = "a constant expression, checked by the compiler")]
+const _: () = assert!(FRONT_LEN == CLOSED_OFFSET as usize + CLOSED_LEN);
 
 /// What the directory is expected to hold.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +77,8 @@ pub fn replay(place: &LogPlace, expected: Expected, into: ReplayInto<'_>) -> Res
         place,
         replay_from: expected.replay_from,
         next_seq,
+        // In the only segment of a database that exists is all that was acknowledged lately.
+        is_newest_sure: live.len() == 1 && !expected.is_new,
         into,
         report: RecoveryReport::default(),
     };
@@ -93,6 +102,8 @@ struct Found {
     file: Arc<dyn VfsFile>,
     sum: FileSum,
     header: Option<SegmentHeader>,
+    /// The number of the next operation when the log was closed here.
+    closed_seq: Option<SeqNo>,
 }
 
 impl Found {
@@ -138,14 +149,17 @@ fn survey(place: &LogPlace, read_only: bool) -> Result<BTreeMap<u64, Found>> {
             file.sync_data(Cause::Recovery)?;
         }
         let sum = FileSum::new(place.salt, id);
-        let mut bytes = [0; HEADER_FIELDS_LEN];
+        let mut bytes = [0; FRONT_LEN];
         let filled = file.read_at(0, &mut bytes, Cause::Recovery)?;
-        let decoded = bytes.get(..filled).and_then(|bytes| SegmentHeader::decode(&sum, bytes));
+        let front = bytes.get(..filled).unwrap_or_default();
+        let decoded = SegmentHeader::decode(&sum, front);
         if let Some((version, _)) = decoded {
             check_version(place, id, version)?;
         }
         let header = decoded.map(|(_, header)| header).filter(|header| header.id == id);
-        let segment = Found { id, file, sum, header };
+        let closed = front.get(usize_of(CLOSED_OFFSET)..).unwrap_or_default();
+        let closed_seq = decode_closed(&sum, closed);
+        let segment = Found { id, file, sum, header, closed_seq };
         if header.is_none() {
             let bytes = segment.read()?;
             let start = usize_of(SEGMENT_HEADER_LEN);
@@ -198,6 +212,8 @@ struct Replay<'a> {
     replay_from: SeqNo,
     /// The number that the next frame must begin with.
     next_seq: SeqNo,
+    /// True if something tells that the newest segment was on disk, with its length.
+    is_newest_sure: bool,
     into: ReplayInto<'a>,
     report: RecoveryReport,
 }
@@ -230,6 +246,12 @@ impl Replay<'_> {
             at = at.saturating_add(usize_of(header.frame_len()));
         }
         self.report.clean = mark == Some(Mark::Closed);
+        let has_frames = at > usize_of(SEGMENT_HEADER_LEN) || mark.is_some();
+        if successor.is_none() && (has_frames || self.is_newest_sure) {
+            check_not_cut(segment)?;
+        }
+        // This mark was written after the header of the next segment was synced.
+        self.is_newest_sure = matches!(mark, Some(Mark::Continued(_)));
         match mark {
             Some(Mark::Continued(id)) if successor.is_none_or(|next| next.id != id) => {
                 let what = format!(
@@ -290,6 +312,12 @@ impl Replay<'_> {
             }
             return Ok(());
         }
+        if let Some(closed_seq) = segment.closed_seq.filter(|closed_seq| *closed_seq > missing) {
+            return Err(corrupt(format!(
+                "the log was closed behind operation {}",
+                closed_seq.saturating_sub(1)
+            )));
+        }
         let mut dropped_upto = self.torn_frame_end(segment, bytes, at);
         for (offset, later) in segment.frames_from(bytes, at.saturating_add(FRAME_ALIGN)) {
             if later.durable_upto() >= missing {
@@ -309,12 +337,27 @@ impl Replay<'_> {
         if let Some(header) = FrameHeader::decode(place, rest) {
             return at.saturating_add(usize_of(header.frame_len())).min(bytes.len());
         }
-        let cut_short = rest.len() < FRAME_HEADER_LEN && rest.iter().any(|byte| *byte != 0);
+        // The front of a header, then nothing: of stale bytes hardly any look so.
+        let head = rest.get(..FRAME_HEADER_LEN).unwrap_or(rest);
+        let starts = head.iter().any(|byte| *byte != 0);
+        let ends = head.iter().skip(FRAME_HEADER_LEN / 2).any(|byte| *byte != 0);
+        let cut_short = starts && (rest.len() < FRAME_HEADER_LEN || !ends);
         if cut_short || FrameHeader::resembles(place, self.next_seq, rest) {
             return at.saturating_add(FRAME_HEADER_LEN).min(bytes.len());
         }
         at
     }
+}
+
+/// A crash leaves no file shorter than it was when its header was synced, and that comes before the first frame.
+fn check_not_cut(segment: &Found) -> Result<()> {
+    let len = segment.file.len()?;
+    if len >= SEGMENT_BYTES_MIN {
+        return Ok(());
+    }
+    let what =
+        format!("the segment ends here, and none is shorter than {SEGMENT_BYTES_MIN} bytes: it was cut");
+    Err(Error::corruption(segment.file.path(), len, what))
 }
 
 /// The frame at `at` with its body, if both are what was written.

@@ -1,15 +1,21 @@
 //! Segments: the files of the log, how they begin, grow, are recycled and go away.
 //!
 //! ```text
-//! | magic "KVLABWAL" | version u32 | crc u32 | id u64 | previous u64 | first_seq u64 | zeros | frame | frame | ..
-//! 0                  8             12        16       24             32              40      4096
+//! | magic "KVLABWAL" | version u32 | crc u32 | id u64 | previous u64 | first_seq u64 | zeros |
+//! 0                  8             12        16       24             32              40
+//! | closed_crc u32 | zeros | closed_seq u64 | zeros | frame | frame | ..
+//! 512              516     520              528     4096
 //! ```
 //!
 //! * `crc` covers the other 36 bytes, seeded with the salt, the id and offset 0.
 //! * `previous` is the id of the segment before, 0 for the first one: the chain that replay follows. Ids grow
 //!   along it but may leave gaps.
 //! * `first_seq` is the number of the first operation logged here. All before it were on disk when the header was
-//!   written.
+//!   written, and so were [`SEGMENT_BYTES_MIN`] bytes of the file: a shorter one with frames was cut.
+//! * `closed_seq` is written when the handle is closed: the number that the next operation would get. All before it
+//!   were on disk by then, so a closed log that ends earlier was cut. `closed_crc` covers the 12 bytes after it,
+//!   seeded with offset 512; zeros mean that nobody closed the log here. It has a sector of its own, so writing it
+//!   cannot harm the header.
 //!
 //! A file without a valid header and without a frame of its own is a spare that was never used, or a creation
 //! that a crash cut short. Either way nothing was ever acknowledged from it.
@@ -27,15 +33,21 @@ use kv_api::{Cause, Error, Result, SeqNo};
 use super::{LogPlace, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalOptions};
 use crate::checksum::FileSum;
 use crate::codec::{Put, Reader};
+use crate::layout::LOG_FRAMES_OFFSET;
 use crate::sync::lock;
 use crate::vfs::{OpenOptions, VfsFile};
 
 /// Where the first frame begins.
-pub const SEGMENT_HEADER_LEN: u64 = 4096;
+pub const SEGMENT_HEADER_LEN: u64 = LOG_FRAMES_OFFSET;
 /// Bytes of the header that mean something.
 pub const HEADER_FIELDS_LEN: usize = 40;
 /// The version of the log format.
 pub const WAL_VERSION: u32 = 1;
+
+/// Where it is written that the log was closed.
+pub const CLOSED_OFFSET: u64 = 512;
+/// Bytes of that.
+pub const CLOSED_LEN: usize = 16;
 
 const MAGIC: [u8; 8] = *b"KVLABWAL";
 const CRC: usize = 12;
@@ -76,6 +88,24 @@ impl SegmentHeader {
         let header = SegmentHeader { id: reader.u64()?, previous: reader.u64()?, first_seq: reader.u64()? };
         (magic == MAGIC && crc == sum.of(0, &[head, tail])).then_some((version, header))
     }
+}
+
+/// The bytes at [`CLOSED_OFFSET`] of a log that was closed when the next operation would have been `next_seq`.
+pub fn encode_closed(sum: &FileSum, next_seq: SeqNo) -> Vec<u8> {
+    let mut tail = Vec::with_capacity(CLOSED_LEN);
+    tail.put_u32(0).put_u64(next_seq);
+    let mut bytes = Vec::with_capacity(CLOSED_LEN);
+    bytes.put_u32(sum.of(CLOSED_OFFSET, &[&tail])).put_bytes(&tail);
+    bytes
+}
+
+/// The number that the next operation would have got when the log was closed; `None` if `bytes` do not tell.
+pub fn decode_closed(sum: &FileSum, bytes: &[u8]) -> Option<SeqNo> {
+    let mut reader = Reader::new(bytes.get(..CLOSED_LEN)?);
+    let crc = reader.u32()?;
+    let covered = reader.rest();
+    let (_zeros, next_seq) = (reader.u32()?, reader.u64()?);
+    (crc == sum.of(CLOSED_OFFSET, &[covered])).then_some(next_seq)
 }
 
 /// An open segment file that is prepared for frames up to some length.
@@ -352,5 +382,21 @@ mod tests {
             assert_eq!(SegmentHeader::decode(&sum, &damaged), None, "flip at {at}");
         }
         assert_eq!(SegmentHeader::decode(&FileSum::new(1, 3), &bytes), None);
+    }
+
+    #[test]
+    fn the_bytes_of_a_closed_log_are_those_of_the_picture() {
+        let sum = FileSum::new(1, 2);
+        let bytes = encode_closed(&sum, 77);
+        assert_eq!(bytes[4..], *b"\0\0\0\0M\0\0\0\0\0\0\0");
+        assert_eq!(decode_closed(&sum, &bytes), Some(77));
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert_eq!(decode_closed(&sum, &damaged), None, "flip at {at}");
+            assert_eq!(decode_closed(&sum, &bytes[..at]), None, "cut at {at}");
+        }
+        assert_eq!(decode_closed(&FileSum::new(1, 3), &bytes), None, "a recycled file forgets");
+        assert_eq!(decode_closed(&sum, &[0; CLOSED_LEN]), None, "zeros say nothing");
     }
 }

@@ -10,7 +10,7 @@ use kv_api::{Cause, Error, ErrorKind, Result, SeqNo};
 
 use super::BUFFER_BYTES_MAX;
 use super::frame::{FRAME_HEADER_LEN, FrameHeader, FramePlace, MARK_LEN_MAX, Mark, frame_len, padding};
-use super::segment::{SEGMENT_HEADER_LEN, SegmentFile, Segments};
+use super::segment::{CLOSED_OFFSET, SEGMENT_HEADER_LEN, SegmentFile, Segments, encode_closed};
 
 /// A frame up to this long is copied once more so that one plain write takes it: cheaper than gathering parts.
 const COPY_BYTES_MAX: usize = 16 << 10;
@@ -191,6 +191,9 @@ impl Writer {
         // The mark vouches for all before it, so that must be on disk first.
         self.sync()?;
         self.write_mark(Mark::Closed)?;
+        // And once more at the front: a file that lost its end says so.
+        let closed = encode_closed(&self.active.sum, self.next_seq);
+        self.active.file.write_at(CLOSED_OFFSET, &[IoSlice::new(&closed)], Cause::Wal)?;
         self.active.file.sync_data(Cause::Wal)
     }
 

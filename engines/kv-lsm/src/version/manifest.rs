@@ -31,6 +31,8 @@ use crate::version::edit::VersionEdit;
 pub const NEW_NAME: &str = "MANIFEST.new";
 /// A manifest longer than this is begun anew.
 pub const REWRITE_BYTES: u64 = 4 << 20;
+/// No manifest is longer: a million tables take less than half of it, and one edit ends at [`REWRITE_BYTES`].
+const BYTES_MAX: u64 = 1 << 30;
 const MAGIC: &[u8; 8] = b"KVLABMAN";
 const FORMAT: u32 = 1;
 const HEADER_LEN: usize = 16;
@@ -83,6 +85,10 @@ pub fn load(vfs: &dyn Vfs, dir: &Path, salt: u64, id: u64) -> Result<(Live, u64)
     let path = dir.join(manifest_name(id));
     let file = vfs.open(&path, OpenOptions::READ, Cause::Recovery)?;
     let len = file.len()?;
+    if len > BYTES_MAX {
+        let what = format!("the file has {len} bytes, a manifest has at most {BYTES_MAX}");
+        return Err(Error::corruption(&path, BYTES_MAX, what));
+    }
     let bytes = read_range(&*file, 0, to_usize(len), Cause::Recovery)?;
     let sum = FileSum::new(salt, id);
     check_header(&path, &sum, &bytes)?;
@@ -90,8 +96,8 @@ pub fn load(vfs: &dyn Vfs, dir: &Path, salt: u64, id: u64) -> Result<(Live, u64)
     let mut at = HEADER_LEN;
     while at < bytes.len() {
         let Some((payload, next)) = frame(&sum, &bytes, at) else {
-            let later = (at + 1..bytes.len()).find(|later| frame(&sum, &bytes, *later).is_some());
-            if at == HEADER_LEN || later.is_some() {
+            let is_later = |later: usize| frame(&sum, &bytes, later).is_some();
+            if at == HEADER_LEN || (at + 1..bytes.len()).any(is_later) {
                 return Err(Error::corruption(
                     &path,
                     to_u64(at),
