@@ -12,6 +12,7 @@ pub mod cli;
 pub mod compare;
 pub mod error;
 pub mod metrics;
+pub mod model;
 pub mod output;
 pub mod registry;
 pub mod report;
