@@ -25,6 +25,9 @@ pub const FORMAT_VERSION: u32 = 1;
 pub const META_LEN: usize = 4096;
 const MAGIC: [u8; 8] = *b"kvlabBT1";
 const USED_LEN: usize = 68;
+// The fields of the picture, one after another, up to the crc.
+const _: () = assert!(USED_LEN == MAGIC.len() + 4 + 4 + 8 + 8 + 8 + 4 + 1 + 3 + 4 + 4 + 4 + 8);
+const _: () = assert!(USED_LEN + 4 <= META_LEN, "the crc is in the meta");
 
 /// What a checkpoint leaves behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,7 @@ pub mod cursor;
 pub mod delete;
 pub mod insert;
 pub mod load;
+mod path;
 
 use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
@@ -24,6 +25,7 @@ use crate::pager::buffer_pool::PageMap;
 use crate::pager::free_list::FreeList;
 use crate::pager::{PageRef, Pager, Reader};
 use crate::reclaim::{Dead, Reclaim, Root};
+use path::Step;
 
 /// Finds `key` in the state `root` and calls `found` with its value. The pages of `root` must be held.
 ///
@@ -59,15 +61,6 @@ pub fn with_apart(pager: &Pager, apart: Apart, reader: Reader, found: &mut dyn F
     // The buffer holds at least as many bytes: it was sized by this length.
     found(bytes.get(..usize::try_from(apart.len).unwrap_or(usize::MAX)).unwrap_or_default());
     Ok(())
-}
-
-/// One step of a descent: a page, and which child it went on to (of the leaf: nothing).
-#[derive(Debug, Clone)]
-struct Step {
-    id: PageId,
-    child: usize,
-    /// The page, if readers can reach it too: it will be copied.
-    shared: Option<Page>,
 }
 
 /// What the writer counted, and how full the file is: read by anyone, without waiting for the writer.
@@ -399,104 +392,6 @@ impl Writer {
         }
         self.root.values = self.root.values.saturating_sub(1);
         Ok(())
-    }
-
-    /// Goes to the leaf for `key` and makes the path belong to the running commit. Keys that come in order mostly
-    /// find themselves there already: two puts into one leaf in a row put the finger on it.
-    fn reach(&mut self, key: &[u8]) -> Result<()> {
-        if self.finger.as_ref().is_some_and(|bounds| bounds.contains(key)) {
-            return Ok(());
-        }
-        self.finger = None;
-        self.descend(key)?;
-        self.own_path()?;
-        let depth = self.path.len() - 1;
-        let (leaf, _) = self.step(depth);
-        if leaf == self.last_leaf {
-            self.finger = Some(self.bounds(depth)?);
-        }
-        self.last_leaf = leaf;
-        Ok(())
-    }
-
-    /// The path is about to change.
-    fn lift_finger(&mut self) {
-        self.finger = None;
-        self.last_leaf = PageId::NONE;
-    }
-
-    /// Descends to the leaf for `key`; afterwards `path` holds the pages, the leaf last.
-    fn descend(&mut self, key: &[u8]) -> Result<()> {
-        self.path.clear();
-        let mut id = self.root.page;
-        for level in (1..self.root.height).rev() {
-            let (page, is_shared) = match self.private.get(&id.0) {
-                Some(page) => (page, false),
-                None => (&self.pager.page(id, level, Reader::Update)?, true),
-            };
-            let child = inner::child_index(page, key);
-            let shared = is_shared.then(|| page.clone());
-            self.path.push(Step { id, child, shared });
-            id = inner::child(page, child);
-        }
-        self.path.push(Step { id, child: 0, shared: None });
-        Ok(())
-    }
-
-    /// The level of the page at `depth` of the path.
-    fn level_at(&self, depth: usize) -> u8 {
-        let above = u8::try_from(depth + 1).unwrap_or(u8::MAX);
-        self.root.height.saturating_sub(above)
-    }
-
-    /// The number of the page at `depth` of the path, and the child that the path goes on to.
-    fn step(&self, depth: usize) -> (PageId, usize) {
-        self.path.get(depth).map_or((PageId::NONE, 0), |step| (step.id, step.child))
-    }
-
-    /// Makes every page of the path belong to the running commit.
-    fn own_path(&mut self) -> Result<()> {
-        for depth in 0..self.path.len() {
-            let (id, _) = self.step(depth);
-            let own = match self.path.get_mut(depth).and_then(|step| step.shared.take()) {
-                Some(page) => self.own_page(page)?,
-                None => self.own(id, self.level_at(depth))?,
-            };
-            if own == id {
-                continue;
-            }
-            if let Some(step) = self.path.get_mut(depth) {
-                step.id = own;
-            }
-            match depth.checked_sub(1) {
-                None => self.root.page = own,
-                Some(above) => {
-                    let (parent, child) = self.step(above);
-                    let level = self.level_at(above);
-                    inner::set_child(self.private_mut(parent, level)?, child, own);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The separators around the page at `depth` of the path.
-    fn bounds(&self, depth: usize) -> Result<Bounds> {
-        let mut bounds = Bounds::default();
-        for above in (0..depth).rev() {
-            let (id, child) = self.step(above);
-            let page = self.page(id, self.level_at(above))?;
-            if bounds.low.is_none() && child > 0 {
-                bounds.low = inner::separator(&page, child - 1);
-            }
-            if bounds.high.is_none() {
-                bounds.high = inner::separator(&page, child);
-            }
-            if bounds.low.is_some() && bounds.high.is_some() {
-                break;
-            }
-        }
-        Ok(bounds)
     }
 
     /// While the root has one child only, that child becomes the root.
