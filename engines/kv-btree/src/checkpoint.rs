@@ -5,12 +5,14 @@
 //! 2. Write those of its pages that are dirty, in the order of the file, neighbours together; write the free map.
 //! 3. Sync. Only now is it safe to name them:
 //! 4. write the meta that the last checkpoint did not, and sync.
-//! 5. Let go of the state before: its dead pages may be used again. The caller then lets go of the log.
+//! 5. Let go of the state before: its dead pages may be used again. Cut off the end of the file if it is free. The
+//!    caller then lets go of the log.
 //!
 //! No page that the durable meta reaches is ever overwritten, since its pin is only dropped in step 5. So a crash
 //! at any point, with any part of the writes done, leaves the old state or the new one whole.
 
 use std::io::IoSlice;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use kv_api::{Cause, Result, SeqNo};
@@ -100,6 +102,8 @@ fn freeze_root(
 ) -> Result<Frozen> {
     let mut writer = store.writer();
     writer.take_back();
+    writer.space.tighten();
+    writer.space.cut();
     let bits_per_page = free_map::bits_per_page(store.pager.page_bytes());
     // The run itself may make the file longer, and the map with it.
     let (map_first, map_pages) = loop {
@@ -129,7 +133,9 @@ fn freeze_root(
         map_pages: u32::try_from(map_pages).unwrap_or(u32::MAX),
         values: pin.root.values,
     };
-    Ok(Frozen { pin, held, pinned, live: writer.space.live().clone(), meta })
+    let live = writer.space.live().clone();
+    store.gauges.live_pages.store(live.count() as u64, Ordering::Relaxed);
+    Ok(Frozen { pin, held, pinned, live, meta })
 }
 
 /// Writes a frozen state and makes it the durable one.
@@ -165,6 +171,10 @@ pub fn write(
     let old = std::mem::replace(durable, Durable { meta, pin: Some(pin) });
     free_map_pages(store, (old.meta.map_first, old.meta.map_pages));
     drop(old);
+    // No meta that counts on more is the newest any more. The writer is held, or it might grow the file meanwhile.
+    let writer = store.writer();
+    pager.shrink(writer.space.pages(), cause)?;
+    drop(writer);
     Ok(Checkpointed { pages, replay_from: meta.replay_from })
 }
 

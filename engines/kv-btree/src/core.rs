@@ -4,6 +4,7 @@
 //! Lock order: durable > commit lock (in the log) > writer > `jobs`.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use kv_api::{Error, Limits, RecoveryReport, Result};
@@ -20,7 +21,7 @@ use kv_io::sync::lock;
 use crate::checkpoint::Store;
 use crate::jobs::Jobs;
 use crate::options::BTreeOptions;
-use crate::pressure::{Pressure, Wait};
+use crate::pressure::{self, Pressure, Wait};
 use crate::recovery;
 
 /// The shared part of an engine.
@@ -52,7 +53,7 @@ pub struct Core {
     /// What users asked for.
     pub user: UserCounters,
     /// How often and how long writers waited, in the order of [`Wait::ALL`].
-    pub stalls: [StallCounter; 3],
+    pub stalls: [StallCounter; 4],
     /// Who is told what happens.
     pub listeners: Listeners,
     pub(crate) jobs: Mutex<Jobs>,
@@ -113,23 +114,31 @@ impl Core {
     /// What presses now.
     pub fn pressure(&self) -> Pressure {
         let pool = &self.store.pager.pool;
+        let live = self.store.gauges.live_pages.load(Ordering::Relaxed);
         Pressure {
             dirty: pool.dirty(),
             dirty_start: (pool.pages_max() * usize::from(self.options.dirty_start) / 100).max(4),
             dirty_max: (pool.pages_max() / 2).max(5),
             log_bytes: self.log.as_ref().map_or(0, CommitLog::log_bytes),
             log_bytes_max: self.options.common.wal_bytes_max(),
+            dead: self.store.reclaim.held_by_checkpoint(),
+            dead_max: pressure::dead_max(live, pool.pages_max()),
         }
     }
 
     /// Why a commit must wait now.
     pub fn must_wait(&self) -> Option<Wait> {
-        let wait = self.pressure().stalls()?;
-        let jobs = lock(&self.jobs);
-        // While a checkpoint writes it makes room; while it syncs, a commit that needs room writes pages itself.
-        let is_due = if wait == Wait::DirtyLimit { jobs.is_writing } else { jobs.running };
-        drop(jobs);
-        (is_due || self.executor.blocked().is_some()).then_some(wait)
+        let pressure = self.pressure();
+        // Without pressure, which is the rule, no lock.
+        pressure.stalls(true)?;
+        if self.executor.blocked().is_some() {
+            return pressure.stalls(true);
+        }
+        let (running, is_writing) = {
+            let jobs = lock(&self.jobs);
+            (jobs.running, jobs.is_writing)
+        };
+        if running { pressure.stalls(is_writing) } else { None }
     }
 
     /// True while a checkpoint runs.

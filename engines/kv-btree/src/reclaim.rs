@@ -12,6 +12,7 @@
 //! Numbers that became free wait in `ready` until the writer takes them: no one else changes the free list.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -73,6 +74,8 @@ struct State {
     ready: Vec<Dead>,
     dead_count: usize,
     snapshots: u64,
+    /// Generation of the newest checkpoint, done or not.
+    frozen: u64,
 }
 
 impl State {
@@ -112,12 +115,18 @@ impl State {
 pub struct Reclaim {
     newest: ArcSwap<Root>,
     state: Mutex<State>,
+    /// Dead pages that the newest checkpoint holds.
+    held_by_checkpoint: AtomicUsize,
 }
 
 impl Reclaim {
     /// Starts with `root` as the newest state.
     pub fn new(root: Root) -> Reclaim {
-        Reclaim { newest: ArcSwap::from_pointee(root), state: Mutex::default() }
+        Reclaim {
+            newest: ArcSwap::from_pointee(root),
+            state: Mutex::default(),
+            held_by_checkpoint: AtomicUsize::new(0),
+        }
     }
 
     /// The newest state. No page of it is reused while the guard lives, which should be for one call.
@@ -134,6 +143,8 @@ impl Reclaim {
         state.dead_count += dead.len();
         state.retired.push_back(Retired { root: old, dead, death });
         state.sweep();
+        let held = state.pins.get(&state.frozen).map_or(0, |pin| pin.dead.len());
+        self.held_by_checkpoint.store(held, Ordering::Relaxed);
     }
 
     /// Numbers that became free since the last call.
@@ -162,7 +173,15 @@ impl Reclaim {
 
     /// Holds `root` for a checkpoint: the newest state, or the one that will be. The commit lock keeps it so.
     pub fn pin_checkpoint(self: &Arc<Self>, root: Root) -> Pinned {
-        self.hold(&mut lock(&self.state), root, false)
+        let mut state = lock(&self.state);
+        state.frozen = root.generation;
+        self.held_by_checkpoint.store(0, Ordering::Relaxed);
+        self.hold(&mut state, root, false)
+    }
+
+    /// Pages that died since the newest checkpoint began, and wait for the one after it. No lock.
+    pub fn held_by_checkpoint(&self) -> usize {
+        self.held_by_checkpoint.load(Ordering::Relaxed)
     }
 
     fn hold(self: &Arc<Self>, state: &mut State, root: Root, is_snapshot: bool) -> Pinned {

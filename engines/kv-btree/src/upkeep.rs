@@ -51,6 +51,8 @@ impl Core {
         let start_ns = self.env.clock.now_ns();
         let mut durable = lock(&self.store.durable);
         let frozen = log.frozen(|last_seq| checkpoint::freeze(&self.store, &durable, last_seq))?;
+        // The pages that died before this belong to the last checkpoint: who waits for their number to fall goes on.
+        self.executor.announce();
         let mut written = || {
             lock(&self.jobs).is_writing = false;
             self.executor.announce();

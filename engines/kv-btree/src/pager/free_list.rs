@@ -4,14 +4,22 @@
 //! in_use: the number may not be handed out. live: the page belongs to the newest tree. A page that is in use but
 //! not live waits for readers, snapshots or the last checkpoint, or belongs to a free map.
 
+use std::ops::Range;
+
 use super::super::page::PageId;
 
 /// Free bits in a word of 64 that make a run worth going to: neighbours are written with one call.
 const RUN_MIN: u32 = 16;
+/// Pages of one word of the map.
+const WORD_PAGES: usize = 64;
 /// Numbers kept to be handed out again at once.
 const RECYCLED_MAX: usize = 4096;
 const GROWTH_BYTES_MIN: u64 = 64 << 10;
 const GROWTH_BYTES_MAX: u64 = 64 << 20;
+/// The file grows by one part in this many of itself.
+const GROWTH_SHARE: usize = 16;
+/// One free page to this many in use is what writing needs to find neighbours; beyond that the end is left to empty.
+const SLACK_SHARE: usize = 4;
 
 /// A bit for each page.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +73,8 @@ pub struct FreeList {
     released: usize,
     /// Where the last run ended.
     run_at: usize,
+    /// Numbers below this one go out first, so that the end of the file empties: see [`FreeList::tighten`].
+    ceiling: usize,
 }
 
 impl FreeList {
@@ -81,6 +91,7 @@ impl FreeList {
             fragmented: false,
             released: 0,
             run_at: 0,
+            ceiling: usize::MAX,
         };
         list.resize(pages.max(reserved));
         (0..reserved).for_each(|page| list.in_use.set(page, true));
@@ -151,14 +162,16 @@ impl FreeList {
     /// Numbers for a run of `count` consecutive pages; they become live only if `live`.
     pub fn allocate_run(&mut self, count: usize, live: bool) -> Option<PageId> {
         // Where the last run ended there is likely room for the next; else anywhere, else at the end.
-        let first = match self.find_run(count, self.run_at).or_else(|| self.find_run(count, 0)) {
+        let below = self.ceiling.min(self.pages);
+        let found = self.find_run(count, self.run_at..below).or_else(|| self.find_run(count, 0..below));
+        let first = match found.or_else(|| self.find_run(count, 0..self.pages)) {
             Some(first) => first,
             None => {
                 // By no more than the run: where free pages are scattered this happens often, and growing by a
                 // share of the file each time would let it grow without need.
                 let end = self.pages;
                 self.grow_by(count.max(GROWTH_BYTES_MIN as usize / self.page_bytes))?;
-                self.find_run(count, end)?
+                self.find_run(count, end..self.pages)?
             }
         };
         self.run_at = first + count;
@@ -187,13 +200,13 @@ impl FreeList {
     }
 
     fn next_fit(&mut self) -> Option<usize> {
-        let words = self.in_use.words.len();
-        if self.free == 0 || words == 0 {
+        if self.free == 0 {
             return None;
         }
         loop {
+            let words = self.in_use.words.len().min(self.ceiling.div_ceil(WORD_PAGES)).max(1);
             let wanted = if self.fragmented { 1 } else { RUN_MIN };
-            let start = self.word;
+            let start = self.word % words;
             let found = (0..=words).map(|step| (start + step) % words).find(|word| {
                 let least = if *word == start { 1 } else { wanted };
                 self.in_use.words.get(*word).is_some_and(|bits| bits.count_zeros() >= least)
@@ -204,20 +217,24 @@ impl FreeList {
                     let bits = self.in_use.words.get(word)?;
                     return Some(word * 64 + bits.trailing_ones() as usize);
                 }
-                None if self.fragmented => return None,
-                None => self.fragmented = true,
+                None if !self.fragmented => self.fragmented = true,
+                None if self.ceiling < self.pages => {
+                    self.ceiling = usize::MAX;
+                    self.fragmented = false;
+                }
+                None => return None,
             }
         }
     }
 
-    /// The first run of `count` free pages from page `start` on.
-    fn find_run(&self, count: usize, start: usize) -> Option<usize> {
+    /// The first run of `count` free pages among `pages`.
+    fn find_run(&self, count: usize, pages: Range<usize>) -> Option<usize> {
         if self.free < count {
             return None;
         }
         let mut run = 0;
-        let mut page = start;
-        while page < self.pages {
+        let mut page = pages.start;
+        while page < pages.end {
             if page.is_multiple_of(64) && self.in_use.words.get(page / 64) == Some(&u64::MAX) {
                 run = 0;
                 page += 64;
@@ -233,8 +250,8 @@ impl FreeList {
     }
 
     fn grow(&mut self, least: usize) -> Option<()> {
-        let bytes =
-            (self.pages as u64 * self.page_bytes as u64 / 8).clamp(GROWTH_BYTES_MIN, GROWTH_BYTES_MAX);
+        let share = (self.pages / GROWTH_SHARE) as u64 * self.page_bytes as u64;
+        let bytes = share.clamp(GROWTH_BYTES_MIN, GROWTH_BYTES_MAX);
         self.grow_by(least.max(usize::try_from(bytes).ok()? / self.page_bytes))
     }
 
@@ -245,6 +262,38 @@ impl FreeList {
         }
         self.resize(pages);
         Some(())
+    }
+
+    /// Leaves the end of the file to empty if there are more free pages than writing needs. Pages move by being
+    /// changed, and nothing is copied only to make the file shorter.
+    pub fn tighten(&mut self) {
+        let used = self.pages - self.free;
+        let wanted = used + used / SLACK_SHARE + GROWTH_BYTES_MIN as usize / self.page_bytes;
+        self.ceiling = if wanted < self.pages { wanted } else { usize::MAX };
+        // Else the pages that every commit copies would go round up there for ever.
+        self.recycled.retain(|page| page.index() < self.ceiling);
+    }
+
+    /// Gives the free pages at the end of the file up, if they are more than the file would grow by. Nothing may
+    /// be cut from the file itself while a durable meta still counts them.
+    pub fn cut(&mut self) {
+        let last = self.in_use.words.iter().enumerate().rev().find_map(|(word, bits)| {
+            // The bits beyond the end are set, but are no pages.
+            let inside = (self.pages - word * WORD_PAGES).min(WORD_PAGES);
+            let bits = if inside < WORD_PAGES { bits & ((1 << inside) - 1) } else { *bits };
+            (bits != 0).then(|| word * WORD_PAGES + bits.ilog2() as usize)
+        });
+        let end = last.map_or(0, |last| last + 1);
+        let free = self.pages - end;
+        if free <= (self.pages / GROWTH_SHARE).max(GROWTH_BYTES_MIN as usize / self.page_bytes) {
+            return;
+        }
+        self.in_use.words.truncate(end.div_ceil(WORD_PAGES));
+        self.live.words.truncate(end.div_ceil(WORD_PAGES));
+        (end..self.in_use.words.len() * WORD_PAGES).for_each(|page| self.in_use.set(page, true));
+        self.recycled.retain(|page| page.index() < end);
+        self.free -= free;
+        self.pages = end;
     }
 
     /// The page left the newest tree; its number stays taken until [`FreeList::release`].
@@ -263,7 +312,7 @@ impl FreeList {
         self.live.set(page.index(), false);
         self.in_use.set(page.index(), false);
         self.free += 1;
-        if recycle && self.recycled.len() < RECYCLED_MAX {
+        if recycle && self.recycled.len() < RECYCLED_MAX && page.index() < self.ceiling {
             self.recycled.push(page);
         }
         self.released += 1;
@@ -315,12 +364,52 @@ mod tests {
         let mut list = FreeList::new(4096, 0, Bits::default(), 2);
         let pages: Vec<_> = (0..20_000).map(|_| list.allocate().unwrap()).collect();
         pages.iter().step_by(2).for_each(|page| list.release(*page, false));
-        while list.find_run(20, 0).is_some() {
+        while list.find_run(20, 0..list.pages()).is_some() {
             list.allocate().unwrap();
         }
         let before = list.pages();
         list.allocate_run(20, false).unwrap();
         assert_eq!(list.pages(), before + 20);
+    }
+
+    #[test]
+    fn the_end_of_the_file_empties_and_is_cut_off() {
+        let mut list = FreeList::new(4096, 0, Bits::default(), 2);
+        let pages: Vec<_> = (0..10_000).map(|_| list.allocate().unwrap()).collect();
+        list.cut();
+        assert!(list.pages() >= 10_002, "nothing that is taken goes");
+        // Three of four pages go, everywhere; what is left moves once.
+        pages.iter().filter(|page| page.0 % 4 != 0).for_each(|page| list.release(*page, true));
+        list.tighten();
+        let moved: Vec<_> = pages
+            .iter()
+            .filter(|page| page.0 % 4 == 0)
+            .map(|page| {
+                let to = list.allocate().unwrap();
+                list.release(*page, false);
+                to
+            })
+            .collect();
+        list.cut();
+        assert!(list.pages() < 2500 * 3 / 2, "{} pages", list.pages());
+        assert_eq!(list.pages() - list.free(), moved.len() + 2);
+        assert!(moved.iter().all(|page| list.in_use().get(page.index()) && list.live().get(page.index())));
+        // A number that was cut off comes back only with the file's growth.
+        let mut seen: std::collections::BTreeSet<_> = moved.into_iter().collect();
+        for _ in 0..10_000 {
+            let page = list.allocate().unwrap();
+            assert!(page.0 >= 2 && page.index() < list.pages() && seen.insert(page));
+        }
+    }
+
+    #[test]
+    fn an_empty_file_is_cut_to_its_metas() {
+        for pages in [63, 64, 65, 200] {
+            let mut list = FreeList::new(4096, pages, Bits::default(), 2);
+            list.cut();
+            assert_eq!((list.pages(), list.free()), (2, 0));
+            assert_eq!(list.allocate(), Some(PageId(2)));
+        }
     }
 
     #[test]

@@ -231,6 +231,20 @@ impl Pager {
         Ok(())
     }
 
+    /// Cuts the file after `pages` pages, if it is longer. No durable meta may count more.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn shrink(&self, pages: usize, cause: Cause) -> Result<()> {
+        let wanted = pages as u64 * self.page_bytes as u64;
+        let mut file_bytes = lock(&self.file_bytes);
+        if *file_bytes > wanted {
+            self.file.set_len(wanted, cause)?;
+            *file_bytes = wanted;
+        }
+        Ok(())
+    }
+
     /// Writes those of the pages `ids`, ascending, that are dirty: neighbours with one call. Returns how many.
     ///
     /// # Errors

@@ -76,6 +76,8 @@ pub struct WriterGauges {
     pub frames_stolen: AtomicU64,
     /// Pages that could be handed out now.
     pub free_pages: AtomicU64,
+    /// Pages of the newest tree when a checkpoint last began.
+    pub live_pages: AtomicU64,
     /// Bytes of memory that the free list takes.
     pub bitmap_bytes: AtomicU64,
 }
