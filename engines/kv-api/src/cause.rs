@@ -43,7 +43,7 @@ pub enum Cause {
     UpdateRead,
     /// Whatever opening a directory reads and writes.
     Recovery,
-    /// An online copy.
+    /// What an online copy reads; what it writes is metered by the copy.
     Backup,
     /// A check of everything.
     Verify,

@@ -227,12 +227,15 @@ pub trait Kv: KvRead {
     fn compact(&self, range: KeyRange<'_>) -> Result<CompactReport>;
 
     /// Writes a copy of this moment's contents into `dir`, which must be absent or empty and opens by itself.
+    /// What is read for it counts under [`Cause::Backup`](crate::Cause::Backup) here; what is written counts in the
+    /// statistics of the copy, which are gone with the handle that wrote it.
     ///
     /// # Errors
     /// `Io`, `NoSpace`, `InvalidOptions` if the directory holds something.
     fn backup(&self, dir: &Path) -> Result<BackupReport>;
 
-    /// Reads everything and checks every invariant. Damage is in the report, not an `Err`.
+    /// Reads everything and checks every invariant. Damage is in the report, not an `Err`. Writers go on meanwhile;
+    /// what is checked is the state of the moment it began, which is held like a snapshot.
     ///
     /// # Errors
     /// `Closed`, or an I/O error that kept it from looking.
@@ -246,7 +249,7 @@ pub trait Kv: KvRead {
     /// Counters since opening, and gauges of this moment. Cheap: no I/O.
     fn stats(&self) -> Stats;
 
-    /// The structure on disk, page kinds or levels, for people and charts.
+    /// The structure on disk, page kinds or levels, for people and charts. May read all of it; writers go on.
     ///
     /// # Errors
     /// `Closed`, or an I/O error that kept it from looking.

@@ -1,4 +1,5 @@
-//! Checks: walks everything and lists what does not hold; the same walk tells the shape of the tree.
+//! Checks: walks everything and lists what does not hold; the same walk tells the shape of the tree. Locks are held
+//! for the moment in which a state is taken, none while it is walked.
 
 use kv_api::shape::TreeShape;
 use kv_api::{Cause, Error, Result, VerifyReport};
@@ -10,9 +11,9 @@ use crate::page::overflow::extents;
 use crate::page::slotted::Slots;
 use crate::page::split::Bounds;
 use crate::page::{Kind, PageId, inner};
+use crate::pager::free_list::Bits;
 use crate::pager::{PageRef, Pager, Reader};
-use crate::reclaim::Root;
-use crate::tree::Writer;
+use crate::reclaim::{Pinned, Root};
 
 /// Every page below `root` was born no later than `root`: else a younger checkpoint has reused one.
 ///
@@ -34,16 +35,63 @@ pub fn is_older(pager: &Pager, root: &Root) -> Result<()> {
     Ok(())
 }
 
+/// One state, held like a snapshot, and what the writer said at that moment of every page of the file. The walk is
+/// then done without a lock: commits and checkpoints go on, and the pages of the state stay as they are.
+pub struct View<'s> {
+    store: &'s Store,
+    pin: Pinned,
+    pages: usize,
+    live: Bits,
+    in_use: Bits,
+    /// Dead pages, and those of the free map.
+    waiting: Vec<PageId>,
+    /// What is known without a walk.
+    shape: TreeShape,
+}
+
+impl<'s> View<'s> {
+    /// The newest state. The caller holds the commit lock, so that no commit is half done, and `durable`, so that no
+    /// checkpoint has taken pages that no meta names yet. Costs two bits for each page and a number for each dead
+    /// one: for a file of 1 GiB a copy of 64 KiB.
+    pub fn new(store: &'s Store, durable: &Durable) -> View<'s> {
+        let mut writer = store.writer();
+        writer.take_back();
+        let pin = store.reclaim.pin();
+        let mut waiting = store.reclaim.dead_pages();
+        waiting.extend(
+            (durable.meta.map_first.0..durable.meta.map_first.0 + durable.meta.map_pages).map(PageId),
+        );
+        let shape = TreeShape {
+            page_bytes: store.pager.page_bytes() as u64,
+            height: u64::from(pin.root.height),
+            free_pages: writer.space.free() as u64,
+            pinned_pages: waiting.len() as u64,
+            dirty_pages: store.pager.pool.dirty() as u64,
+            ..TreeShape::default()
+        };
+        View {
+            pages: writer.space.pages(),
+            live: writer.space.live().clone(),
+            in_use: writer.space.in_use().clone(),
+            store,
+            pin,
+            waiting,
+            shape,
+        }
+    }
+}
+
 /// A walk over one state.
 struct Walk<'s> {
     store: &'s Store,
-    root: Root,
+    root: &'s Root,
     /// One bit for each page that was reached.
     seen: Vec<u64>,
     report: VerifyReport,
     shape: TreeShape,
     /// Read clean pages from the file again, so that their checksums are computed.
     from_file: bool,
+    is_open: &'s dyn Fn() -> Result<()>,
 }
 
 impl Walk<'_> {
@@ -74,8 +122,8 @@ impl Walk<'_> {
         let page = match pager.pool.get_dirty(id) {
             Some(page) => Ok(page),
             None if self.from_file => pager.page_from_file(id, Cause::Verify),
-            None if kind == Kind::ValueIndex => pager.value_page(id, Reader::Backup),
-            None => pager.page(id, level, Reader::Backup),
+            None if kind == Kind::ValueIndex => pager.value_page(id, Reader::Verify),
+            None => pager.page(id, level, Reader::Verify),
         };
         self.report.blocks += 1;
         self.report.bytes += pager.page_bytes() as u64;
@@ -101,9 +149,10 @@ impl Walk<'_> {
     }
 
     /// Walks the tree from the top, one level after another. Separators become the bounds of what is below them.
-    fn tree(&mut self) {
+    fn tree(&mut self) -> Result<()> {
         let mut todo = vec![(self.root.page, self.root.level(), Bounds::default())];
         while let Some((id, level, bounds)) = todo.pop() {
+            (self.is_open)()?;
             if !self.reach(id) {
                 continue;
             }
@@ -125,6 +174,7 @@ impl Walk<'_> {
                 todo.push((inner::child(&page, index), level - 1, bounds));
             }
         }
+        Ok(())
     }
 
     fn order(&mut self, page: &PageRef, bounds: &Bounds) {
@@ -175,51 +225,36 @@ impl Walk<'_> {
         }
         if self.from_file {
             self.report.bytes += value.len;
-            if let Err(error) = self.store.pager.value(value, Reader::Backup) {
+            if let Err(error) = self.store.pager.value(value, Reader::Verify) {
                 self.problem(value.index, error.to_string());
             }
         }
     }
 }
 
-/// The caller holds the commit lock, so that no commit is half done.
-fn walk<'s>(store: &'s Store, durable: &Durable, from_file: bool, is_settled: bool) -> Walk<'s> {
-    let mut writer = store.writer();
-    writer.take_back();
-    let root = Root::clone(&store.reclaim.newest());
-    let pages = writer.space.pages();
-    let page_bytes = store.pager.page_bytes();
+/// Walks everything below the root of `view`.
+fn walk<'s>(view: &'s View<'_>, from_file: bool, is_open: &'s dyn Fn() -> Result<()>) -> Result<Walk<'s>> {
     let mut walk = Walk {
-        store,
-        seen: vec![0; pages.div_ceil(64)],
+        store: view.store,
+        root: &view.pin.root,
+        seen: vec![0; view.pages.div_ceil(64)],
         report: VerifyReport::default(),
-        shape: TreeShape {
-            page_bytes: page_bytes as u64,
-            height: u64::from(root.height),
-            free_pages: writer.space.free() as u64,
-            ..TreeShape::default()
-        },
-        root,
+        shape: view.shape.clone(),
         from_file,
+        is_open,
     };
-    walk.tree();
-    let dead = store.reclaim.dead_pages();
-    let map = durable.meta.map_first.0..durable.meta.map_first.0 + durable.meta.map_pages;
-    walk.shape.pinned_pages = (dead.len() + map.len()) as u64;
-    walk.shape.dirty_pages = store.pager.pool.dirty() as u64;
+    walk.tree()?;
+    // Whoever opened the files after a close may have changed what was read last.
+    is_open()?;
     walk.shape.entries = walk.report.entries;
-    if is_settled {
-        space(&mut walk, &writer, dead.into_iter().chain(map.map(PageId)));
-    }
-    walk
+    Ok(walk)
 }
 
 /// Space identity: every page is reached, waiting (dead, or the free map's), a meta's or free, and only one of these.
-fn space(walk: &mut Walk<'_>, writer: &Writer, waiting_pages: impl Iterator<Item = PageId>) {
-    let reserved = Meta::reserved_pages(walk.store.pager.page_bytes());
-    let pages = writer.space.pages();
-    let mut waiting = vec![false; pages];
-    for id in waiting_pages.chain((0..reserved).map(PageId)) {
+fn space(walk: &mut Walk<'_>, view: &View<'_>) {
+    let reserved = Meta::reserved_pages(view.store.pager.page_bytes());
+    let mut waiting = vec![false; view.pages];
+    for id in view.waiting.iter().copied().chain((0..reserved).map(PageId)) {
         match waiting.get_mut(id.index()) {
             Some(place) if !*place => *place = true,
             _ => walk.problem(id, "the page waits to be freed twice"),
@@ -228,7 +263,7 @@ fn space(walk: &mut Walk<'_>, writer: &Writer, waiting_pages: impl Iterator<Item
     for (page, waits) in waiting.into_iter().enumerate() {
         let id = PageId(page as u32);
         let reached = walk.seen.get(page / 64).is_some_and(|word| word >> (page % 64) & 1 == 1);
-        let (live, in_use) = (writer.space.live().get(page), writer.space.in_use().get(page));
+        let (live, in_use) = (view.live.get(page), view.in_use.get(page));
         if reached != live {
             walk.problem(
                 id,
@@ -242,17 +277,24 @@ fn space(walk: &mut Walk<'_>, writer: &Writer, waiting_pages: impl Iterator<Item
 }
 
 /// Reads everything and checks every invariant. Unless `is_settled`, a commit failed half way: the numbers that it
-/// took belong to no state and come back by reopening, so only the tree is checked.
-pub fn verify(store: &Store, durable: &Durable, is_settled: bool) -> VerifyReport {
-    walk(store, durable, true, is_settled).report
-}
-
-/// The structure of the newest tree.
+/// took belong to no state and come back by reopening, so only the tree is checked. `is_open` is asked at every page.
 ///
 /// # Errors
-/// `Io`, `Corruption`: the walk met a page it could not read.
-pub fn shape(store: &Store, durable: &Durable) -> Result<TreeShape> {
-    let walk = walk(store, durable, false, false);
+/// That of `is_open`.
+pub fn verify(view: &View<'_>, is_settled: bool, is_open: &dyn Fn() -> Result<()>) -> Result<VerifyReport> {
+    let mut walk = walk(view, true, is_open)?;
+    if is_settled {
+        space(&mut walk, view);
+    }
+    Ok(walk.report)
+}
+
+/// The structure of the tree. `is_open` is asked at every page.
+///
+/// # Errors
+/// That of `is_open`; `Io`, `Corruption`: the walk met a page it could not read.
+pub fn shape(view: &View<'_>, is_open: &dyn Fn() -> Result<()>) -> Result<TreeShape> {
+    let walk = walk(view, false, is_open)?;
     match walk.report.problems.into_iter().next() {
         None => Ok(walk.shape),
         Some(problem) => Err(Error::corruption(problem.path, problem.offset, problem.what)),

@@ -56,6 +56,17 @@ impl BTreeEngine {
         Ok(BTreeEngine { core, workers: Mutex::new(Some(workers)) })
     }
 
+    /// The newest state to walk over, and whether no commit has failed half way. Waits for a running checkpoint.
+    fn view(&self) -> (check::View<'_>, bool) {
+        let core = &*self.core;
+        let durable = lock(&core.store.durable);
+        let take = |_| (check::View::new(&core.store, &durable), !core.latch.is_poisoned());
+        match &core.log {
+            Some(log) => log.frozen(take),
+            None => take(0),
+        }
+    }
+
     /// Stops the threads and frees the lock.
     fn shut(&self) {
         self.core.executor.stop();
@@ -156,13 +167,8 @@ impl Kv for BTreeEngine {
 
     fn verify(&self) -> Result<VerifyReport> {
         self.core.check_open()?;
-        let durable = lock(&self.core.store.durable);
-        Ok(match &self.core.log {
-            Some(log) => {
-                log.frozen(|_| check::verify(&self.core.store, &durable, !self.core.latch.is_poisoned()))
-            }
-            None => check::verify(&self.core.store, &durable, true),
-        })
+        let (view, is_settled) = self.view();
+        check::verify(&view, is_settled, &|| self.core.check_open())
     }
 
     fn recovery(&self) -> RecoveryReport {
@@ -175,12 +181,8 @@ impl Kv for BTreeEngine {
 
     fn shape(&self) -> Result<Shape> {
         self.core.check_open()?;
-        let durable = lock(&self.core.store.durable);
-        let shape = match &self.core.log {
-            Some(log) => log.frozen(|_| check::shape(&self.core.store, &durable)),
-            None => check::shape(&self.core.store, &durable),
-        };
-        shape.map(Shape::Tree)
+        let (view, _) = self.view();
+        check::shape(&view, &|| self.core.check_open()).map(Shape::Tree)
     }
 
     fn subscribe(&self, listener: Arc<dyn EventListener>) {

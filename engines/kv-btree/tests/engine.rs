@@ -320,3 +320,80 @@ fn a_flipped_byte_in_any_page_is_damage_and_never_a_wrong_answer() {
     }
     std::fs::write(&path, &good).unwrap();
 }
+
+#[test]
+fn checks_walk_a_state_while_writers_and_checkpoints_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = BTreeEngine::open(dir.path(), options(256 << 10, 512, Background::Threads(1))).unwrap();
+    let (mut rng, mut model) = (Rng(7), Model::new());
+    for _ in 0..200 {
+        db.write(&random_batch(&mut rng, &mut model), Durability::Memory).unwrap();
+    }
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut batches = 0;
+            while !is_done.load(std::sync::atomic::Ordering::Relaxed) || batches < 200 {
+                db.write(&random_batch(&mut rng, &mut model), Durability::Memory).unwrap();
+                batches += 1;
+            }
+        });
+        for _ in 0..12 {
+            assert_sound(&db);
+            let Shape::Tree(shape) = db.shape().unwrap() else { panic!("a tree has the shape of one") };
+            assert!(shape.leaf_pages > 1 && shape.entries > 0, "{shape:?}");
+        }
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        writer.join().unwrap();
+    });
+    assert_eq!(contents(&db), model);
+    assert_eq!(db.stats().snapshots_open, 0);
+    assert_sound(&db);
+}
+
+#[test]
+fn every_piece_of_a_large_value_counts_as_a_block_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = BTreeEngine::open(dir.path(), options(16 << 20, 4096, Background::Inline)).unwrap();
+    // Pieces have at most 256 pages: one and a half make two.
+    db.put(b"large", &vec![5; 384 * 4096], Durability::Memory).unwrap();
+    let value_reads = || db.stats().blocks.into_iter().find(|kind| kind.kind == "value").unwrap();
+    let before = value_reads();
+    assert_eq!(db.get(b"large").unwrap().map(|value| value.len()), Some(384 * 4096));
+    let after = value_reads();
+    // The index is in memory still, the pieces never are.
+    assert_eq!(after.point_requests - before.point_requests, 3);
+    assert_eq!(after.point_misses - before.point_misses, 2);
+}
+
+#[test]
+fn the_file_is_cut_when_its_contents_are_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = || -> u64 {
+        let files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap());
+        files
+            .filter(|entry| entry.file_name().to_string_lossy().ends_with(".pages"))
+            .map(|entry| entry.metadata().unwrap().len())
+            .sum()
+    };
+    let db = BTreeEngine::open(dir.path(), options(1 << 20, 4096, Background::Inline)).unwrap();
+    for n in 0..20_000_u32 {
+        db.put(&n.to_be_bytes(), &[3; 200], Durability::Memory).unwrap();
+    }
+    db.flush().unwrap();
+    let full = bytes();
+    assert!(full > 20_000 * 200, "{full} bytes");
+    db.delete_range(KeyRange::ALL, Durability::Memory).unwrap();
+    db.put(b"left", b"over", Durability::Memory).unwrap();
+    // The first checkpoint frees the pages, the second moves what lay behind them, the third is sure of it.
+    for n in 0..4_u8 {
+        db.put(b"left", &[n], Durability::Memory).unwrap();
+        db.flush().unwrap();
+        assert_sound(&db);
+    }
+    assert!(bytes() < full / 8, "{} of {full} bytes", bytes());
+    drop(db);
+    let db = BTreeEngine::open(dir.path(), options(1 << 20, 4096, Background::Inline)).unwrap();
+    assert_eq!(db.get(b"left").unwrap().as_deref(), Some(&[3][..]));
+    assert_sound(&db);
+}

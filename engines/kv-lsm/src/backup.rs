@@ -3,20 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kv_api::{
-    Background, BackupReport, EntryRef, KeyRange, Kv, KvRead, Result, Scan, ScanOptions, Snapshot,
-    SortedSource,
-};
+use kv_api::{Background, BackupReport, Cause, EntryRef, Kv, Result, Scan, Snapshot, SortedSource};
 use kv_io::home::{check_backup_dir, clear_backup};
 
 use crate::core::Core;
 use crate::engine::LsmEngine;
 use crate::options::LsmOptions;
-use crate::scan::LsmSnapshot;
+use crate::scan::{LsmScan, LsmSnapshot};
 use crate::version::manifest::NEW_NAME;
 
 /// A scan as a source of sorted entries.
-struct ScanSource(Box<dyn Scan>);
+struct ScanSource(LsmScan);
 
 impl SortedSource for ScanSource {
     fn next(&mut self) -> Result<Option<EntryRef<'_>>> {
@@ -33,7 +30,8 @@ pub fn run(core: &Arc<Core>, dir: &Path) -> Result<BackupReport> {
     check_backup_dir(&*env.vfs, dir)?;
     let snapshot = LsmSnapshot::new(core);
     let seq = snapshot.seq();
-    let mut source = ScanSource(snapshot.scan(KeyRange::ALL, ScanOptions::FORWARD)?);
+    // What is read here counts as backup in this engine's meter; the copy has a meter of its own.
+    let mut source = ScanSource(LsmScan::all(core, &core.state(), seq, Cause::Backup));
     let copied = LsmEngine::open_with(env.clone(), dir, options(core)).and_then(|copy| {
         let report = copy.ingest(&mut source)?;
         copy.close()?;

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use kv_api::shape::{LevelShape, LevelsShape, MemtableShape, TableShape};
-use kv_api::{Cause, Direction, Error, KeyRange, Result, Scan, Shape, VerifyReport};
+use kv_api::{Cause, Direction, Error, Result, Scan, Shape, VerifyReport};
 
 use crate::compaction::picker;
 use crate::core::Core;
@@ -42,7 +42,7 @@ pub fn verify(core: &Arc<Core>) -> Result<VerifyReport> {
         report.bytes += table.meta().bytes;
     }
     if report.is_sound() {
-        let mut scan = LsmScan::new(core, &state, seq, KeyRange::ALL, Direction::Forward);
+        let mut scan = LsmScan::all(core, &state, seq, Cause::Verify);
         let mut count = || -> Result<u64> {
             let mut entries = 0;
             while scan.next()?.is_some() {

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use kv_api::{
-    Direction, EntryRef, Error, KeyRange, KvRead, OwnedRange, Result, Scan, ScanOptions, SeqNo, Snapshot,
-    Value,
+    Cause, Direction, EntryRef, Error, KeyRange, KvRead, OwnedRange, Result, Scan, ScanOptions, SeqNo,
+    Snapshot, Value,
 };
 
 use crate::core::Core;
@@ -82,12 +82,16 @@ pub fn get_all(
     Ok(())
 }
 
+/// Bytes that a walk over everything reads at once.
+const CHUNK_BYTES: usize = 64 << 10;
+
 /// A walk over the live entries of one state at one age.
 pub struct LsmScan {
     core: Arc<Core>,
     merge: LoserTree<Source>,
     skyline: Skyline,
     seq: SeqNo,
+    is_users: bool,
     range: OwnedRange,
     direction: Direction,
     /// The merge stands on the entry that was given out last, or nowhere yet.
@@ -120,6 +124,25 @@ impl LsmScan {
         range: KeyRange<'_>,
         direction: Direction,
     ) -> LsmScan {
+        core.user.count_scan();
+        LsmScan::over(core, state, seq, range, direction, Fetch::Cached)
+    }
+
+    /// Over everything, for the engine's own ends: it reads in chunks, past the cache, and counts under `cause` and
+    /// not among the scans of users.
+    pub fn all(core: &Arc<Core>, state: &State, seq: SeqNo, cause: Cause) -> LsmScan {
+        let fetch = Fetch::Chunks { bytes_max: CHUNK_BYTES, cause };
+        LsmScan::over(core, state, seq, KeyRange::ALL, Direction::Forward, fetch)
+    }
+
+    fn over(
+        core: &Arc<Core>,
+        state: &State,
+        seq: SeqNo,
+        range: KeyRange<'_>,
+        direction: Direction,
+        fetch: Fetch,
+    ) -> LsmScan {
         let mut sources: Vec<Source> =
             state.memtables().map(|memtable| Source::memtable(memtable, direction)).collect();
         let mut sets: Vec<_> = state.memtables().map(|memtable| memtable.tombstones()).collect();
@@ -127,18 +150,18 @@ impl LsmScan {
             sets.extend(level.tables().iter().map(|table| Arc::clone(table.tombstones())));
             if number == 0 {
                 let tables = level.tables().iter();
-                sources.extend(tables.map(|table| Source::table(table, direction, Fetch::Cached)));
+                sources.extend(tables.map(|table| Source::table(table, direction, fetch)));
             } else if !level.tables().is_empty() {
-                sources.push(Source::level(level.tables(), direction, Fetch::Cached));
+                sources.push(Source::level(level.tables(), direction, fetch));
             }
         }
-        core.user.count_scan();
         core.counters.scan_opened();
         LsmScan {
             core: Arc::clone(core),
             merge: LoserTree::new(sources, direction, 0),
             skyline: Skyline::new(sets),
             seq,
+            is_users: matches!(fetch, Fetch::Cached),
             range: range.to_owned_range(),
             direction,
             stage: if range.is_empty() { Stage::Done } else { Stage::Fresh },
@@ -259,7 +282,9 @@ impl Scan for LsmScan {
         if !self.checked(step)? {
             return Ok(None);
         }
-        self.core.user.count_scanned(1);
+        if self.is_users {
+            self.core.user.count_scanned(1);
+        }
         Ok(match self.direction {
             Direction::Forward => self.merge.entry().map(|e| EntryRef { key: e.key, value: e.value }),
             Direction::Reverse => Some(EntryRef { key: &self.key, value: &self.value }),

@@ -44,8 +44,10 @@ pub enum Reader {
     Copy,
     /// Opening the database.
     Recovery,
-    /// A backup or a walk over the whole tree: pages are not kept in memory for that.
+    /// A backup: pages are not kept in memory for that.
     Backup,
+    /// A walk over the whole tree, to check it or to tell its shape: nor for that.
+    Verify,
 }
 
 impl Reader {
@@ -54,6 +56,7 @@ impl Reader {
             Reader::Update | Reader::Copy => Cause::UpdateRead,
             Reader::Recovery => Cause::Recovery,
             Reader::Backup => Cause::Backup,
+            Reader::Verify => Cause::Verify,
             _ if kind == Kind::Inner => Cause::IndexRead,
             Reader::Get => Cause::PointRead,
             Reader::Scan => Cause::ScanRead,
@@ -62,7 +65,7 @@ impl Reader {
 
     /// False for one that reads each page once: what it keeps would push out what others need.
     fn keeps(self) -> bool {
-        !matches!(self, Reader::Copy | Reader::Backup)
+        !matches!(self, Reader::Copy | Reader::Backup | Reader::Verify)
     }
 
     fn access(self) -> Option<Access> {
@@ -81,7 +84,7 @@ pub struct PageCounters {
     pub leaf: ReadCounters,
     /// Inner pages.
     pub inner: ReadCounters,
-    /// Large values.
+    /// Large values: the pages of their indexes, and their pieces, each read with one call and never kept.
     pub value: ReadCounters,
 }
 
@@ -383,6 +386,9 @@ impl Pager {
             else {
                 return Err(self.value_damage(value, "its pieces are longer than it is"));
             };
+            if let Some(access) = reader.access() {
+                self.counters.value.miss(access);
+            }
             self.read_extent(extent, piece, reader.cause(Kind::ValueIndex))?;
             rest = after;
         }
