@@ -15,7 +15,7 @@ use std::io::IoSlice;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use kv_api::{Cause, Result, SeqNo};
+use kv_api::{Cause, Error, ErrorKind, Result, SeqNo};
 use kv_io::aligned::AlignedBuf;
 use kv_io::sync::lock;
 
@@ -163,19 +163,28 @@ pub fn write(
             return Err(error);
         }
     };
-    let pager = &store.pager;
-    let mut block = AlignedBuf::zeroed(META_LEN);
-    block.copy_from_slice(&meta.encode(pager.sum()));
-    pager.file().write_at(Meta::offset(meta.checkpoint), &[IoSlice::new(&block)], cause)?;
-    pager.file().sync_data(cause)?;
+    write_meta(&store.pager, &meta, cause).map_err(past_return)?;
     let old = std::mem::replace(durable, Durable { meta, pin: Some(pin) });
     free_map_pages(store, (old.meta.map_first, old.meta.map_pages));
     drop(old);
     // No meta that counts on more is the newest any more. The writer is held, or it might grow the file meanwhile.
     let writer = store.writer();
-    pager.shrink(writer.space.pages(), cause)?;
+    store.pager.shrink(writer.space.pages(), cause).map_err(past_return)?;
     drop(writer);
     Ok(Checkpointed { pages, replay_from: meta.replay_from })
+}
+
+fn write_meta(pager: &Pager, meta: &Meta, cause: Cause) -> Result<()> {
+    let mut block = AlignedBuf::zeroed(META_LEN);
+    block.copy_from_slice(&meta.encode(pager.sum()));
+    pager.file().write_at(Meta::offset(meta.checkpoint), &[IoSlice::new(&block)], cause)?;
+    pager.file().sync_data(cause)
+}
+
+/// A failure after the first byte of a meta: whether the new state is durable is unknown, so it must not read as
+/// `NoSpace`, which promises that nothing happened.
+fn past_return(error: Error) -> Error {
+    if error.kind() == ErrorKind::NoSpace { error.to_poisoned() } else { error }
 }
 
 /// The pages of a map that no meta names go back.

@@ -1,6 +1,6 @@
 //! Ingest: sorted entries become pages without the log.
 
-use kv_api::{Cause, EntryRef, IngestReport, Result, SeqNo, SortedSource};
+use kv_api::{Cause, EntryRef, ErrorKind, IngestReport, Result, SeqNo, SortedSource};
 use kv_io::commit::Apply;
 use kv_io::ingest::CheckedSource;
 use kv_io::sync::lock;
@@ -46,7 +46,7 @@ pub fn run(core: &Core, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
 }
 
 /// Checkpoints the staged state, which nobody sees yet: entries without a log must be durable before anyone learns
-/// of them. After an error the contents are, for this handle, as they were.
+/// of them. After an error the contents are, for this handle, as they were. After `NoSpace` they are so for good.
 fn make_durable(core: &Core, durable: &mut checkpoint::Durable, last_seq: SeqNo) -> Result<()> {
     let store = &core.store;
     let frozen = match checkpoint::freeze_staged(store, durable, last_seq) {
@@ -58,6 +58,11 @@ fn make_durable(core: &Core, durable: &mut checkpoint::Durable, last_seq: SeqNo)
     };
     match checkpoint::write(store, durable, frozen, Cause::Ingest, &mut || ()) {
         Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NoSpace => {
+            // No meta was touched, and the pages written belong to no state.
+            store.writer().abandon();
+            Err(error)
+        }
         Err(error) => {
             // The meta may have reached the disk: only reopening tells. Until then nothing may be written.
             core.poison(&error);

@@ -244,6 +244,12 @@ impl RealFile {
         Error::io(action, &self.path, error.into())
     }
 
+    /// A sync that met a full disk has lost bytes all the same: it must not read as `NoSpace`, after which callers
+    /// try again.
+    fn fail_sync(&self, source: io::Error) -> Error {
+        Error::Io { action: "sync", path: self.path.clone(), source }
+    }
+
     /// True if the call that failed with `error` is worth another try: it was interrupted, or the file system
     /// refused direct I/O and the file is buffered from now on.
     fn try_again(&self, error: &io::Error) -> bool {
@@ -333,11 +339,11 @@ impl VfsFile for RealFile {
     }
 
     fn sync_data(&self, _cause: Cause) -> Result<()> {
-        self.file.sync_data().map_err(|error| self.fail("sync", error))
+        self.file.sync_data().map_err(|error| self.fail_sync(error))
     }
 
     fn sync_all(&self, _cause: Cause) -> Result<()> {
-        self.file.sync_all().map_err(|error| self.fail("sync", error))
+        self.file.sync_all().map_err(|error| self.fail_sync(error))
     }
 
     fn len(&self) -> Result<u64> {

@@ -178,7 +178,8 @@ pub trait VfsFile: Send + Sync + Debug {
     /// Makes written bytes durable, and the length as far as reading them needs it.
     ///
     /// # Errors
-    /// `Io` naming the file. Never call it again after an error: the kernel may have dropped the bytes.
+    /// `Io` naming the file, also on a full disk. Never call it again after an error: the kernel may have dropped
+    /// the bytes.
     fn sync_data(&self, cause: Cause) -> Result<()>;
 
     /// Makes bytes, length and metadata durable.
