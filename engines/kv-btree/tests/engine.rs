@@ -289,6 +289,7 @@ fn the_page_size_is_that_of_the_creation_and_a_closed_handle_says_so() {
     assert!(db.recovery().clean && db.recovery().ops_replayed == 0, "{:?}", db.recovery());
     assert_eq!(db.limits().key_bytes_max, 8192 / 4 - 64);
     assert_eq!(db.get(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+    assert_sound(&db);
 }
 
 #[test]
@@ -319,6 +320,7 @@ fn a_flipped_byte_in_any_page_is_damage_and_never_a_wrong_answer() {
         }
     }
     std::fs::write(&path, &good).unwrap();
+    assert_sound(&BTreeEngine::open(dir.path(), options(64 << 10, 512, Background::Inline)).unwrap());
 }
 
 #[test]

@@ -375,6 +375,7 @@ fn a_backup_opens_by_itself_and_holds_that_moment() -> Result<()> {
     assert_eq!(copy.verify()?.entries, 490);
     assert!(copy.get(b"later")?.is_none());
     assert!(db.backup(&dir.path().join("copy")).is_err());
+    assert!(copy.verify()?.is_sound() && db.verify()?.is_sound());
     Ok(())
 }
 
@@ -398,6 +399,7 @@ fn the_shape_is_that_of_levels_and_a_full_compaction_leaves_one() -> Result<()> 
     let Shape::Levels(shape) = db.shape()? else { panic!("not levels") };
     assert!(shape.levels[6].tables.iter().all(|table| table.tombstones + table.range_tombstones == 0));
     assert!(db.stats().counter("tombstones_dropped") > 0);
+    assert!(db.verify()?.is_sound());
     Ok(())
 }
 

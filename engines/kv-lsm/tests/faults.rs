@@ -154,6 +154,7 @@ fn any_failed_call_while_opening_is_an_error_and_the_next_open_recovers() -> Res
             let image = image.crash(CrashPolicy::Tear { seed: nth });
             let db = open(&image).unwrap_or_else(|error| panic!("{op:?} {nth} after {first:?}: {error}"));
             assert_eq!(rounds(&db)?, 40, "{op:?} {nth}");
+            assert!(db.verify()?.is_sound(), "{op:?} {nth}");
         }
     }
     Ok(())
@@ -175,6 +176,7 @@ fn a_power_cut_inside_recovery_changes_nothing() -> Result<()> {
             let db =
                 open(&image.crash(policy)).unwrap_or_else(|error| panic!("step {step} {policy:?}: {error}"));
             assert_eq!(rounds(&db)?, 30, "step {step} {policy:?}");
+            assert!(db.verify()?.is_sound(), "step {step} {policy:?}");
         }
     }
     Ok(())
@@ -225,5 +227,6 @@ fn a_damaged_byte_is_an_error_and_never_another_answer() -> Result<()> {
         }
     }
     assert!(caught > 300, "{caught} caught, {harmless} in padding");
+    assert!(open(&disk)?.verify()?.is_sound());
     Ok(())
 }
