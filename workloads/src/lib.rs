@@ -28,8 +28,8 @@
 //! assert_eq!(oracle.live_count(), store.len() as u64);
 //! ```
 //!
-//! Read the source in this order: `rng.rs` (draws without state), `dist/` (which record), `keys.rs` and
-//! `values.rs` (bytes), `op.rs`, `spec.rs` (what a file says), `scale.rs`, `oracle.rs`, `generator.rs`; then
+//! Read the source in this order: `rng.rs` (draws without state), `dist/` (which record), `keys.rs`,
+//! `sizes.rs` and `values.rs` (bytes), `op.rs`, `spec.rs` (what a file says), `scale.rs`, `oracle.rs`, `generator.rs`; then
 //! `toml_file/`, `error.rs`, `units.rs` and `ready.rs`. Without the feature `serde` the file format is left out and
 //! the crate needs `std` alone.
 
@@ -43,6 +43,7 @@ pub mod oracle;
 pub mod ready;
 pub mod rng;
 pub mod scale;
+pub mod sizes;
 pub mod spec;
 #[cfg(feature = "serde")]
 pub mod toml_file;
@@ -55,5 +56,6 @@ pub use keys::KeyKind;
 pub use op::{Op, OpKind};
 pub use oracle::{ContentDigest, Oracle};
 pub use scale::Scale;
+pub use sizes::Sizes;
 pub use spec::{Durability, PhaseKind, PhaseSpec, Spec};
 pub use values::{Mismatch, Values};

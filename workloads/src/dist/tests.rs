@@ -150,11 +150,10 @@ proptest! {
 
     #[test]
     fn every_draw_is_inside_the_population(population in 1u64..500, threads in 1u32..6, index: u64) {
-        let dists = [Dist::Uniform, Dist::Zipf { theta: 0.99 }, Dist::YcsbZipf, Dist::Latest,
-            Dist::Hotspot { data: 0.2, ops: 0.8 }, Dist::Sequential, Dist::Permutation];
-        for dist in dists {
+        for dist in Dist::DEFAULTS {
             let mut sampler = Sampler::new(dist, 3, threads - 1, threads, population);
             let mut draws = Stream::new(1, 1).draws(index);
+            sampler.begin(index % (1 << 40));
             for _ in 0..3 {
                 prop_assert!(sampler.draw(&mut draws, population) < population);
             }
