@@ -62,13 +62,6 @@ pub enum Problem {
         /// Why.
         why: String,
     },
-    /// A part of the format that this version does not run.
-    Unsupported {
-        /// What.
-        what: &'static str,
-        /// What to write instead.
-        instead: &'static str,
-    },
 }
 
 impl fmt::Display for SpecError {
@@ -97,7 +90,6 @@ impl fmt::Display for Problem {
             }
             Problem::Missing { key, section } => write!(f, "\"{key}\" is missing in {section}"),
             Problem::Invalid { key, why } => write!(f, "\"{key}\" {why}"),
-            Problem::Unsupported { what, instead } => write!(f, "{what} is not supported yet; {instead}"),
         }
     }
 }

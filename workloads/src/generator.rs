@@ -8,12 +8,15 @@
 //! - A get, scan, delete or rmw falls on a record that exists: up to eight draws, then the next existing record
 //!   upwards. When there is none, a read becomes `GetAbsent` and a write becomes `Insert`.
 //! - An update falls on the record drawn, and creates it again when it was deleted.
+//! - A range delete removes what is older than the newest `retain` records, one lane of the oracle after the other;
+//!   when nothing is, it becomes `Insert`. Records are then drawn among those that are left.
 
 use crate::dist::{Dist, Permutation, Sampler};
 use crate::op::{Op, OpKind};
 use crate::oracle::{Oracle, share};
 use crate::rng::{Draws, Stream, mix64};
-use crate::spec::{Order, PhaseKind, ScanDist, ScanSpec, Spec};
+use crate::sizes::Sizes;
+use crate::spec::{Order, PhaseKind, Spec};
 
 const REDRAWS_MAX: u32 = 8;
 /// 2^64, one more than the greatest draw.
@@ -29,7 +32,6 @@ pub struct OpStream {
     user_bytes: u64,
     user_bytes_end: u64,
     key_bytes: u64,
-    value_bytes: u64,
     digest: OpDigest,
 }
 
@@ -52,7 +54,9 @@ struct MixSource {
     // A draw below the first limit that exceeds it takes that operation.
     limits: Vec<(u64, OpKind)>,
     sampler: Sampler,
-    scan: ScanSpec,
+    scan: Sizes,
+    // How many records a range delete leaves, all threads together.
+    retain: u64,
 }
 
 impl OpStream {
@@ -74,7 +78,6 @@ impl OpStream {
             user_bytes: 0,
             user_bytes_end: u64::MAX,
             key_bytes: oracle.key_kind().len_bytes() as u64,
-            value_bytes: oracle.values().size() as u64,
             digest: OpDigest::default(),
         };
         let Some(phase) = spec.phases.get(phase).filter(|phase| phase.kind.has_ops()) else {
@@ -90,8 +93,12 @@ impl OpStream {
             made.source = Source::Load(LoadOrder { order: phase.order, records, scatter });
         } else {
             let sampler = Sampler::new(phase.dist, seed, thread, threads, oracle.population());
-            made.source =
-                Source::Mix(MixSource { limits: limits(phase.ops.iter()), sampler, scan: phase.scan });
+            made.source = Source::Mix(MixSource {
+                limits: limits(phase.ops.iter()),
+                sampler,
+                scan: phase.scan.lengths(),
+                retain: spec.count(phase.retain),
+            });
         }
         made
     }
@@ -108,13 +115,18 @@ impl OpStream {
                 let record = oracle.record(load.local(self.index));
                 Op::Put { record, version: oracle.next_version(record) }
             }
-            Source::Mix(mix) => mix.choose(&mut self.stream.draws(self.index), oracle),
+            Source::Mix(mix) => {
+                mix.sampler.begin(self.index);
+                mix.choose(&mut self.stream.draws(self.index), oracle)
+            }
         };
         self.index += 1;
         self.user_bytes += match op {
             Op::Delete { .. } => self.key_bytes,
-            _ if op.kind().writes() => self.key_bytes + self.value_bytes,
-            _ => 0,
+            Op::DeleteRange { .. } => 2 * self.key_bytes,
+            _ => op
+                .version_written()
+                .map_or(0, |version| self.key_bytes + oracle.value_len(op.record(), version) as u64),
         };
         self.digest.add(op);
         Some(op)
@@ -147,7 +159,7 @@ impl OpStream {
         (self.index_end != u64::MAX).then_some(self.index_end)
     }
 
-    /// Key and value bytes of the writes drawn; a delete counts its key.
+    /// Key and value bytes of the writes drawn; a delete counts its key, a range delete both its ends.
     pub fn user_bytes(&self) -> u64 {
         self.user_bytes
     }
@@ -195,6 +207,7 @@ impl MixSource {
         }
         match kind {
             OpKind::Insert => insert(oracle),
+            OpKind::DeleteRange => oracle.expired(self.retain).unwrap_or_else(|| insert(oracle)),
             OpKind::GetAbsent => Op::GetAbsent { record: self.any(draws, oracle) },
             OpKind::Put | OpKind::Update => {
                 let record = self.any(draws, oracle);
@@ -205,7 +218,7 @@ impl MixSource {
                 None => substitute(kind, oracle),
                 Some((record, version)) => match kind {
                     OpKind::Delete => Op::Delete { record, version },
-                    OpKind::Scan => Op::Scan { record, limit: self.scan_limit(draws) },
+                    OpKind::Scan => Op::Scan { record, limit: self.scan.draw(draws) },
                     OpKind::Rmw => Op::Rmw { record, version: oracle.next_version(record) },
                     _ => Op::Get { record },
                 },
@@ -216,7 +229,13 @@ impl MixSource {
     /// A record of the thread, existing or not.
     #[inline]
     fn any(&mut self, draws: &mut Draws, oracle: &Oracle) -> u64 {
-        oracle.record(self.sampler.draw(draws, oracle.population()))
+        let base = oracle.base();
+        if base == 0 {
+            return oracle.record(self.sampler.draw(draws, oracle.population()));
+        }
+        // At least the newest record of each lane is left.
+        let window = (oracle.population() - base).max(1);
+        oracle.record(base + self.sampler.draw(draws, window) % window)
     }
 
     /// A record that exists, with its version; `None` when there is none.
@@ -233,16 +252,10 @@ impl MixSource {
             return None;
         }
         let (_, threads) = oracle.part();
-        let (start, population) = (record / u64::from(threads), oracle.population());
-        let upwards = (1..population).map(|step| oracle.record((start + step) % population));
+        let base = oracle.base();
+        let (start, window) = (record / u64::from(threads) - base, oracle.population() - base);
+        let upwards = (1..window).map(|step| oracle.record(base + (start + step) % window));
         upwards.into_iter().find_map(with_version)
-    }
-
-    fn scan_limit(&self, draws: &mut Draws) -> u32 {
-        match self.scan.dist {
-            ScanDist::Fixed => self.scan.limit,
-            ScanDist::Uniform => 1 + draws.below(u64::from(self.scan.limit)) as u32,
-        }
     }
 }
 

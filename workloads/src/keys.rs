@@ -4,11 +4,16 @@
 //! A number and whether it is absent make one code, `2 * record + absent`, so records stay below 2^63:
 //!
 //! ```text
-//! int8    | code: u64 big-endian                      |   8 bytes, in record order
-//! hash16  | mix(code): u64 BE | mix(that + c): u64 BE |  16 bytes, in random order
-//! text24  | "user" | mix(code): 20 decimal digits     |  24 bytes, in random order, one prefix
-//! 0                 4 or 8                           end
+//! int8      | code: u64 big-endian                      |   8 bytes, in record order
+//! hash16    | mix(code): u64 BE | mix(that + c): u64 BE |  16 bytes, in random order
+//! text24    | "user" | mix(code): 20 decimal digits     |  24 bytes, in random order, one prefix
+//! ordered24 | "user" | code: 20 decimal digits          |  24 bytes, in record order, one prefix
+//! series16  | series: u64 BE | code of time: u64 BE     |  16 bytes, by series and then by time
+//! 0                   4 or 8                           end
 //! ```
+
+//! A file calls ordered24 `text24` with `order = "ordered"`. For series16 with s series, record r is the point of
+//! series r mod s at time r / s, so that record numbers grow with time, and its code of time is 2 * time + absent.
 
 use crate::rng::{mix64, unmix64};
 
@@ -17,10 +22,8 @@ const SECOND_HALF: u64 = 0xD6E8_FEB8_6659_FD93;
 const DIGITS: usize = 20;
 const _: () = assert!(PREFIX.len() + DIGITS == Key::LEN_MAX);
 
-/// The three kinds of keys.
+/// The kinds of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 pub enum KeyKind {
     /// Eight bytes, an integer in big-endian order: keys sort as records were numbered.
     Int8,
@@ -28,6 +31,13 @@ pub enum KeyKind {
     Hash16,
     /// "user" and twenty digits without order, as YCSB has them.
     Text24,
+    /// "user" and twenty digits: keys sort as records were numbered.
+    Ordered24,
+    /// A series and a time: one point of each series, then the next point of each.
+    Series16 {
+        /// How many series, at least 1.
+        series: u32,
+    },
 }
 
 /// What a key says about itself.
@@ -78,16 +88,22 @@ impl KeyKind {
         match self {
             KeyKind::Int8 => "int8",
             KeyKind::Hash16 => "hash16",
-            KeyKind::Text24 => "text24",
+            KeyKind::Text24 | KeyKind::Ordered24 => "text24",
+            KeyKind::Series16 { .. } => "series16",
         }
+    }
+
+    /// Whether records with neighbouring numbers have neighbouring keys, for series16 within a series.
+    pub fn is_ordered(self) -> bool {
+        matches!(self, KeyKind::Int8 | KeyKind::Ordered24 | KeyKind::Series16 { .. })
     }
 
     /// The length of every key of this kind, in bytes.
     pub const fn len_bytes(self) -> usize {
         match self {
             KeyKind::Int8 => 8,
-            KeyKind::Hash16 => 16,
-            KeyKind::Text24 => Key::LEN_MAX,
+            KeyKind::Hash16 | KeyKind::Series16 { .. } => 16,
+            KeyKind::Text24 | KeyKind::Ordered24 => Key::LEN_MAX,
         }
     }
 
@@ -103,7 +119,7 @@ impl KeyKind {
         self.encode_id(KeyId { record, absent: false })
     }
 
-    /// A key that no record has. For int8 it follows that of `record`; elsewhere it lies anywhere.
+    /// A key that no record has. Where keys are ordered it follows that of `record`; elsewhere it lies anywhere.
     #[inline]
     pub fn absent(self, record: u64) -> Key {
         self.encode_id(KeyId { record, absent: true })
@@ -121,13 +137,13 @@ impl KeyKind {
                 bytes[..8].copy_from_slice(&first.to_be_bytes());
                 bytes[8..16].copy_from_slice(&second_half(first).to_be_bytes());
             }
-            KeyKind::Text24 => {
-                bytes[..4].copy_from_slice(PREFIX);
-                let mut rest = mix64(code);
-                for digit in bytes[4..].iter_mut().rev() {
-                    *digit = b'0' + (rest % 10) as u8;
-                    rest /= 10;
-                }
+            KeyKind::Text24 => text(&mut bytes, mix64(code)),
+            KeyKind::Ordered24 => text(&mut bytes, code),
+            KeyKind::Series16 { series } => {
+                let series = u64::from(series.max(1));
+                let time = (id.record / series) << 1 | u64::from(id.absent);
+                bytes[..8].copy_from_slice(&(id.record % series).to_be_bytes());
+                bytes[8..16].copy_from_slice(&time.to_be_bytes());
             }
         }
         Key { bytes, len: self.len_bytes() as u8 }
@@ -144,17 +160,40 @@ impl KeyKind {
                 let second = u64::from_be_bytes(second.try_into().ok()?);
                 (second == second_half(first)).then(|| unmix64(first))?
             }
-            KeyKind::Text24 => {
-                let digits = key.strip_prefix(PREFIX).filter(|digits| digits.len() == DIGITS)?;
-                let number = digits.iter().try_fold(0u64, |number, digit| {
-                    let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-                    number.checked_mul(10)?.checked_add(digit)
-                })?;
-                unmix64(number)
+            KeyKind::Text24 => unmix64(number(key)?),
+            KeyKind::Ordered24 => number(key)?,
+            KeyKind::Series16 { series } => {
+                let (of, code) = key.split_at_checked(8)?;
+                let of = u64::from_be_bytes(of.try_into().ok()?);
+                let code = u64::from_be_bytes(code.try_into().ok()?);
+                let series = u64::from(series.max(1));
+                let record = (code >> 1).checked_mul(series)?.checked_add(of)?;
+                let is_known = of < series && record < 1 << 63;
+                return is_known.then_some(KeyId { record, absent: code & 1 == 1 });
             }
         };
         Some(KeyId { record: code >> 1, absent: code & 1 == 1 })
     }
+}
+
+/// The prefix and twenty digits.
+#[inline]
+fn text(bytes: &mut [u8; Key::LEN_MAX], number: u64) {
+    bytes[..PREFIX.len()].copy_from_slice(PREFIX);
+    let mut rest = number;
+    for digit in bytes[PREFIX.len()..].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+}
+
+/// The number in a key that [`text`] made.
+fn number(key: &[u8]) -> Option<u64> {
+    let digits = key.strip_prefix(PREFIX).filter(|digits| digits.len() == DIGITS)?;
+    digits.iter().try_fold(0u64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
 }
 
 #[inline]
@@ -167,7 +206,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const KINDS: [KeyKind; 3] = [KeyKind::Int8, KeyKind::Hash16, KeyKind::Text24];
+    const KINDS: [KeyKind; 5] = [
+        KeyKind::Int8,
+        KeyKind::Hash16,
+        KeyKind::Text24,
+        KeyKind::Ordered24,
+        KeyKind::Series16 { series: 10 },
+    ];
 
     #[test]
     fn golden_keys() {
@@ -175,12 +220,20 @@ mod tests {
         assert_eq!(*KeyKind::Int8.absent(0x0102_0304), [0, 0, 0, 0, 2, 4, 6, 9]);
         assert_eq!(format!("{:?}", KeyKind::Text24.encode(1)), "user15839785061582574730");
         assert_eq!(KeyKind::Hash16.encode(1).to_vec(), 0xdbd238973a2b148aa907e09f5177c36c_u128.to_be_bytes());
+        assert_eq!(format!("{:?}", KeyKind::Ordered24.encode(21)), "user00000000000000000042");
+        let point = KeyKind::Series16 { series: 10 }.encode(0x0305);
+        assert_eq!(*point, [0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 154]);
     }
 
     #[test]
-    fn absent_int8_keys_lie_between_neighbours() {
-        let kind = KeyKind::Int8;
-        assert!(*kind.encode(7) < *kind.absent(7) && *kind.absent(7) < *kind.encode(8));
+    fn absent_keys_lie_between_neighbours_where_keys_are_ordered() {
+        for kind in KINDS.into_iter().filter(|kind| kind.is_ordered()) {
+            let step = if let KeyKind::Series16 { series } = kind { u64::from(series) } else { 1 };
+            let keys = [kind.encode(7), kind.absent(7), kind.encode(7 + step), kind.absent(7 + step)];
+            assert!(keys.is_sorted_by(|a, b| **a < **b), "{keys:?}");
+        }
+        let kind = KeyKind::Series16 { series: 10 };
+        assert!(*kind.encode(1_000_007) < *kind.encode(8), "series 7 lies before series 8 at any time");
     }
 
     #[test]
@@ -192,6 +245,8 @@ mod tests {
         assert_eq!(KeyKind::Text24.decode(b"user99999999999999999999"), None);
         assert_eq!(KeyKind::Text24.decode(b"user0000000000000000000x"), None);
         assert_eq!(KeyKind::Hash16.decode(&[7; 16]), None);
+        assert_eq!(KeyKind::Series16 { series: 10 }.decode(&[7; 16]), None);
+        assert_eq!(KeyKind::Series16 { series: 10 }.decode(&[0xFF; 16]), None);
     }
 
     proptest! {

@@ -29,10 +29,11 @@
 //! ```
 //!
 //! Read the source in this order: `rng.rs` (draws without state), `dist/` (which record), `keys.rs`,
-//! `sizes.rs` and `values.rs` (bytes), `op.rs`, `spec.rs` (what a file says), `scale.rs`, `oracle.rs`, `generator.rs`; then
+//! `sizes.rs` and `values.rs` (bytes), `op.rs`, `spec.rs` (what a file says), `scale.rs`, `oracle.rs`, `generator.rs`, `arrivals.rs` (when); then
 //! `toml_file/`, `error.rs`, `units.rs` and `ready.rs`. Without the feature `serde` the file format is left out and
 //! the crate needs `std` alone.
 
+pub mod arrivals;
 pub mod dist;
 pub mod error;
 pub mod generator;
@@ -50,6 +51,7 @@ pub mod toml_file;
 pub mod units;
 pub mod values;
 
+pub use arrivals::{Arrivals, Schedule};
 pub use error::SpecError;
 pub use generator::{OpDigest, OpStream};
 pub use keys::KeyKind;

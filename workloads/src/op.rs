@@ -22,11 +22,13 @@ pub enum OpKind {
     Scan,
     /// Reads a record that exists, then writes it anew.
     Rmw,
+    /// Deletes the oldest records by one range of keys.
+    DeleteRange,
 }
 
 impl OpKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [OpKind; 8] = [
+    pub const ALL: [OpKind; 9] = [
         OpKind::Get,
         OpKind::GetAbsent,
         OpKind::Put,
@@ -35,6 +37,7 @@ impl OpKind {
         OpKind::Delete,
         OpKind::Scan,
         OpKind::Rmw,
+        OpKind::DeleteRange,
     ];
 
     /// The word of the file format.
@@ -48,12 +51,13 @@ impl OpKind {
             OpKind::Delete => "delete",
             OpKind::Scan => "scan",
             OpKind::Rmw => "rmw",
+            OpKind::DeleteRange => "delete_range",
         }
     }
 
     /// Whether the operation changes the data.
     pub const fn writes(self) -> bool {
-        matches!(self, OpKind::Put | OpKind::Update | OpKind::Insert | OpKind::Delete | OpKind::Rmw)
+        !matches!(self, OpKind::Get | OpKind::GetAbsent | OpKind::Scan)
     }
 }
 
@@ -112,6 +116,14 @@ pub enum Op {
         /// The version to write.
         version: u32,
     },
+    /// Deletes `record` and those after it in key order, all of this thread;
+    /// [`crate::oracle::Oracle::range`] knows the keys.
+    DeleteRange {
+        /// The first record number.
+        record: u64,
+        /// How many.
+        count: u32,
+    },
 }
 
 const _: () = assert!(size_of::<Op>() == 16, "an operation is a small descriptor");
@@ -129,6 +141,7 @@ impl Op {
             Op::Delete { .. } => OpKind::Delete,
             Op::Scan { .. } => OpKind::Scan,
             Op::Rmw { .. } => OpKind::Rmw,
+            Op::DeleteRange { .. } => OpKind::DeleteRange,
         }
     }
 
@@ -143,7 +156,8 @@ impl Op {
             | Op::Insert { record, .. }
             | Op::Delete { record, .. }
             | Op::Scan { record, .. }
-            | Op::Rmw { record, .. } => record,
+            | Op::Rmw { record, .. }
+            | Op::DeleteRange { record, .. } => record,
         }
     }
 
@@ -155,7 +169,11 @@ impl Op {
             | Op::Update { version, .. }
             | Op::Insert { version, .. }
             | Op::Rmw { version, .. } => Some(version),
-            Op::Get { .. } | Op::GetAbsent { .. } | Op::Delete { .. } | Op::Scan { .. } => None,
+            Op::Get { .. }
+            | Op::GetAbsent { .. }
+            | Op::Delete { .. }
+            | Op::Scan { .. }
+            | Op::DeleteRange { .. } => None,
         }
     }
 
@@ -165,6 +183,7 @@ impl Op {
         let argument = match self {
             Op::Get { .. } | Op::GetAbsent { .. } => 0,
             Op::Scan { limit, .. } => limit,
+            Op::DeleteRange { count, .. } => count,
             Op::Put { version, .. }
             | Op::Update { version, .. }
             | Op::Insert { version, .. }

@@ -3,6 +3,10 @@
 //!
 //! Thread `t` of `n` owns the records with `record % n == t`; only it reads and writes them. Memory: 4 bytes per
 //! record owned, so 4 MB for a million.
+//!
+//! A range delete removes neighbours in key order, so a thread may only send one where its records lie side by
+//! side: in a lane. With series16 keys a lane is one series, if the number of threads divides that of series; with
+//! one thread and keys in record order there is one lane. [`crate::spec::Spec::problem`] refuses the rest.
 
 use crate::keys::{Key, KeyKind};
 use crate::op::Op;
@@ -35,6 +39,43 @@ pub struct Oracle {
     threads: u32,
     slots: Vec<u32>,
     live: u64,
+    live_value_bytes: u64,
+    lanes: Lanes,
+}
+
+/// How far the oldest records were deleted by range. Local record `i` is the point `i / count` of lane `i % count`.
+#[derive(Clone, Debug)]
+struct Lanes {
+    count: u64,
+    /// The first point of each lane that was not deleted.
+    floors: Vec<u64>,
+    /// The lane that is next.
+    turn: u64,
+    /// Local records below this are deleted in every lane.
+    base: u64,
+}
+
+impl Lanes {
+    fn new(key: KeyKind, threads: u32) -> Lanes {
+        let count = match key {
+            KeyKind::Series16 { series } if series.is_multiple_of(threads) => {
+                u64::from(series / threads).max(1)
+            }
+            _ => 1,
+        };
+        Lanes { count, floors: Vec::new(), turn: 0, base: 0 }
+    }
+
+    fn floor(&self, lane: u64) -> u64 {
+        self.floors.get(lane as usize).copied().unwrap_or(0)
+    }
+
+    fn raise(&mut self, lane: u64, floor: u64) {
+        self.floors.resize(self.count as usize, 0);
+        self.floors[lane as usize] = floor;
+        self.turn = (lane + 1) % self.count;
+        self.base = self.floors.iter().min().map_or(0, |floor| floor * self.count);
+    }
 }
 
 impl Oracle {
@@ -48,6 +89,8 @@ impl Oracle {
             threads,
             slots: Vec::new(),
             live: 0,
+            live_value_bytes: 0,
+            lanes: Lanes::new(data.key.kind, threads),
         }
     }
 
@@ -116,7 +159,59 @@ impl Oracle {
             | Op::Insert { record, version }
             | Op::Rmw { record, version } => self.set(record, version),
             Op::Delete { record, version } => self.set(record, version | DELETED),
+            Op::DeleteRange { record, count } => {
+                for record in self.records_of(op) {
+                    if let Some(version) = self.version(record) {
+                        self.set(record, version | DELETED);
+                    }
+                }
+                let local = record / u64::from(self.threads);
+                let (lane, point) = (local % self.lanes.count, local / self.lanes.count);
+                self.lanes.raise(lane, point + u64::from(count));
+            }
         }
+    }
+
+    /// The records that `op` is about: one, or all those of a range delete.
+    pub fn records_of(&self, op: Op) -> impl Iterator<Item = u64> + use<> {
+        let count = if let Op::DeleteRange { count, .. } = op { u64::from(count) } else { 1 };
+        let step = self.lanes.count * u64::from(self.threads);
+        (0..count).map(move |i| op.record() + i * step)
+    }
+
+    /// The first key a range delete removes and the first it keeps. For other operations the range of their key
+    /// alone, up to the next record's.
+    pub fn range(&self, op: Op) -> (Key, Key) {
+        let count = if let Op::DeleteRange { count, .. } = op { u64::from(count) } else { 1 };
+        let step = self.lanes.count * u64::from(self.threads);
+        (self.key.encode(op.record()), self.key.encode(op.record() + count * step))
+    }
+
+    /// The range delete that leaves the newest `retain` records of all threads: the oldest ones of the next lane
+    /// that has such. `None` when there is nothing to delete.
+    pub fn expired(&self, retain: u64) -> Option<Op> {
+        let lanes = self.lanes.count;
+        let points_kept = (retain / lanes / u64::from(self.threads)).max(1);
+        (0..lanes).map(|step| (self.lanes.turn + step) % lanes).find_map(|lane| {
+            let points = (self.population() + lanes - 1).saturating_sub(lane) / lanes;
+            let floor = self.lanes.floor(lane);
+            let count = points.saturating_sub(points_kept).saturating_sub(floor).min(u64::from(u32::MAX));
+            let record = self.record(floor * lanes + lane);
+            (count > 0).then_some(Op::DeleteRange { record, count: count as u32 })
+        })
+    }
+
+    /// The local number from which on records may exist: those below were deleted by range, and exist again only
+    /// if a write created them.
+    #[inline]
+    pub fn base(&self) -> u64 {
+        self.lanes.base
+    }
+
+    /// The length of the value of `version` of `record`, in bytes.
+    #[inline]
+    pub fn value_len(&self, record: u64, version: u32) -> usize {
+        self.values.fixed_len().unwrap_or_else(|| self.values.len(&self.key.encode(record), version))
     }
 
     #[inline]
@@ -127,8 +222,15 @@ impl Oracle {
             self.slots.resize(local + 1, NEVER);
         }
         let is_live = |slot: u32| slot != NEVER && slot & DELETED == 0;
-        self.live += u64::from(is_live(slot));
-        self.live -= u64::from(is_live(self.slots[local]));
+        let old = self.slots[local];
+        if is_live(slot) {
+            self.live += 1;
+            self.live_value_bytes += self.value_len(record, slot) as u64;
+        }
+        if is_live(old) {
+            self.live -= 1;
+            self.live_value_bytes -= self.value_len(record, old) as u64;
+        }
         self.slots[local] = slot;
     }
 
@@ -139,7 +241,7 @@ impl Oracle {
 
     /// Key and value bytes of the records that exist now.
     pub fn live_bytes(&self) -> u64 {
-        self.live * (self.key.len_bytes() + self.values.size()) as u64
+        self.live * self.key.len_bytes() as u64 + self.live_value_bytes
     }
 
     /// The records that exist now with their versions, in record order.
@@ -196,7 +298,8 @@ impl Oracle {
     pub fn content(&self) -> ContentDigest {
         let mut digest = ContentDigest::default();
         for (record, version) in self.iter() {
-            digest.add(&self.key.encode(record), self.values.size(), version);
+            let key = self.key.encode(record);
+            digest.add(&key, self.values.len(&key, version), version);
         }
         digest
     }

@@ -41,7 +41,7 @@ pub fn all() -> &'static [Ready] {
     ALL
 }
 
-/// The ready workload with this name.
+/// The ready workload with this name; of one with a matrix the first cell.
 pub fn find(name: &str) -> Option<Spec> {
     ALL.iter().find(|ready| ready.name == name).map(Ready::spec)
 }
@@ -52,9 +52,14 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 impl Ready {
-    /// The workload, with every default filled in.
+    /// The workload with every default filled in; of one with a matrix the first cell.
     pub fn spec(&self) -> Spec {
-        let parsed = toml_file::parse(self.name, self.text);
+        self.cells().remove(0)
+    }
+
+    /// Every cell of the workload's matrix, in order; one if it has none.
+    pub fn cells(&self) -> Vec<Spec> {
+        let parsed = toml_file::parse_cells(self.name, self.text);
         parsed.unwrap_or_else(|error| unreachable!("a test reads every embedded file: {error}"))
     }
 }

@@ -22,10 +22,22 @@ struct Size {
 pub enum Scale {
     /// A fiftieth of records, operations and memory (1 MiB at least), time caps of under 20 seconds in all.
     Smoke,
-    /// 320 MiB of data under a 32 MiB budget: 5 to 15 minutes.
+    /// 320 MiB of data under a 32 MiB budget, time caps of 10 minutes in all.
     Lab,
-    /// 2560 MiB of data under a 256 MiB budget: hours.
+    /// 2560 MiB of data under a 256 MiB budget, time caps of 4 hours in all.
     Full,
+}
+
+impl Scale {
+    /// The most that the time caps of a cell may come to, in seconds: where they are more, each is shortened by the
+    /// same factor.
+    pub const fn seconds_max(self) -> Option<f64> {
+        match self {
+            Scale::Smoke => None,
+            Scale::Lab => Some(600.0),
+            Scale::Full => Some(4.0 * 3_600.0),
+        }
+    }
 }
 
 impl std::str::FromStr for Scale {
@@ -56,8 +68,10 @@ impl Spec {
         let mut spec = self.clone();
         let (factor, seconds_factor) = match scale {
             Scale::Smoke => {
-                let budget = (self.run.memory_budget as f64 / SMOKE_DIVISOR) as u64;
-                spec.run.memory_budget = budget.max(SMOKE_BUDGET_MIN).min(self.run.memory_budget);
+                if let Amount::Count(given) = self.run.memory_budget {
+                    let budget = (given as f64 / SMOKE_DIVISOR) as u64;
+                    spec.run.memory_budget = Amount::Count(budget.max(SMOKE_BUDGET_MIN).min(given));
+                }
                 spec.data.records = times(self.data.records, 1.0 / SMOKE_DIVISOR);
                 (1.0 / SMOKE_DIVISOR, SMOKE_SECONDS_FACTOR)
             }
@@ -68,13 +82,31 @@ impl Spec {
             phase.until.records = phase.until.records.map(|amount| times(amount, factor));
             phase.until.ops = phase.until.ops.map(|amount| times(amount, factor));
             phase.until.user_bytes = phase.until.user_bytes.map(|amount| times(amount, factor));
-            phase.until.s = phase.until.s.map(|s| s * seconds_factor);
+            phase.until.debt_below = phase.until.debt_below.map(|amount| times(amount, factor));
+            phase.retain = times(phase.retain, factor);
+        }
+        spec.stretch(seconds_factor);
+        if let Some(most) = scale.seconds_max() {
+            let caps: f64 = spec.phases.iter().filter_map(|phase| phase.until.cap_s()).sum();
+            spec.stretch((most / caps).min(1.0));
         }
         spec
     }
 
+    /// Multiplies every time of every phase.
+    fn stretch(&mut self, factor: f64) {
+        for until in self.phases.iter_mut().map(|phase| &mut phase.until) {
+            for seconds in [&mut until.s, &mut until.min_s, &mut until.max_s] {
+                *seconds = seconds.map(|s| s * factor);
+            }
+        }
+    }
+
     fn resize(&mut self, from: &Spec, size: &Size) -> (f64, f64) {
-        self.run.memory_budget = size.memory_budget;
+        // A share of the data stays a share: it is what the workload is about.
+        if let Amount::Count(_) = self.run.memory_budget {
+            self.run.memory_budget = Amount::Count(size.memory_budget);
+        }
         let records = (size.data_bytes / self.data.entry_bytes()).max(1);
         self.data.records = Amount::Count(records);
         (records as f64 / from.records() as f64, size.seconds_factor)

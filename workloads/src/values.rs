@@ -6,12 +6,14 @@
 //! 0                 4              8                  16                 size
 //! ```
 //!
-//! The seal mixes key, version and size. The body is cut in groups of 128 bytes; of each group the first part
+//! Where sizes are drawn, a value's size is itself a function of key and version. The seal mixes key, version and
+//! size. The body is cut in groups of 128 bytes; of each group the first part
 //! is random, seeded by key and version, and the last `compressibility` of it is zero. A size under 16 keeps
 //! the first bytes of the header; under 8 bytes a value can be compared with an expected version but no
 //! longer tells its own.
 
-use crate::rng::mix64;
+use crate::rng::{Stream, mix64};
+use crate::sizes::Sizes;
 
 /// The size of the header, in bytes.
 pub const HEADER_LEN: usize = 16;
@@ -20,6 +22,8 @@ pub const SELF_DESCRIBING_LEN: usize = 8;
 const WORDS_PER_GROUP: usize = 16;
 const GROUP_LEN: usize = 8 * WORDS_PER_GROUP;
 const LANES: usize = 4;
+/// The number of the stream that draws sizes, under the key's hash as seed and the version as index.
+const SIZES_STREAM: u64 = 0x517E;
 const _: () =
     assert!(SELF_DESCRIBING_LEN <= HEADER_LEN && GROUP_LEN == 128 && WORDS_PER_GROUP.is_multiple_of(LANES));
 
@@ -93,42 +97,66 @@ impl std::error::Error for Mismatch {}
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Values {
-    size: usize,
+    sizes: Sizes,
     random_words: usize,
 }
 
 impl Values {
     /// Values of `size` bytes of which the share `compressibility` (0 to 1) is zeros.
     pub fn new(size: u32, compressibility: f64) -> Values {
-        let random = (1.0 - compressibility.clamp(0.0, 1.0)) * WORDS_PER_GROUP as f64;
-        Values { size: size as usize, random_words: random.round() as usize }
+        Values::drawn(Sizes::Fixed { size }, compressibility)
     }
 
-    /// The length of every value, in bytes.
-    pub fn size(&self) -> usize {
-        self.size
+    /// Values whose sizes in bytes are drawn. Sizes that differ must be [`SELF_DESCRIBING_LEN`] or more.
+    pub fn drawn(sizes: Sizes, compressibility: f64) -> Values {
+        let random = (1.0 - compressibility.clamp(0.0, 1.0)) * WORDS_PER_GROUP as f64;
+        Values { sizes, random_words: random.round() as usize }
+    }
+
+    /// The length of every value if all are alike, in bytes.
+    pub fn fixed_len(&self) -> Option<usize> {
+        match self.sizes {
+            Sizes::Fixed { size } => Some(size as usize),
+            Sizes::Uniform { .. } | Sizes::Pareto { .. } => None,
+        }
+    }
+
+    /// The length of the value of `version` of `key`, in bytes.
+    #[inline]
+    pub fn len(&self, key: &[u8], version: u32) -> usize {
+        self.fixed_len().unwrap_or_else(|| self.len_of(key_hash(key), version))
+    }
+
+    #[inline]
+    fn len_of(&self, hash: u64, version: u32) -> usize {
+        match self.sizes {
+            Sizes::Fixed { size } => size as usize,
+            sizes => sizes.draw(&mut Stream::new(hash, SIZES_STREAM).draws(u64::from(version))) as usize,
+        }
     }
 
     /// Replaces the content of `out` by the value of `version` of `key`. Runs at about the speed of memory.
     pub fn fill(&self, key: &[u8], version: u32, out: &mut Vec<u8>) {
         let hash = key_hash(key);
+        let len = self.len_of(hash, version);
         out.clear();
-        let header = header(hash, version, self.size);
-        out.extend_from_slice(&header[..self.size.min(HEADER_LEN)]);
-        out.reserve(self.size.saturating_sub(HEADER_LEN));
+        let header = header(hash, version, len);
+        out.extend_from_slice(&header[..len.min(HEADER_LEN)]);
+        out.reserve(len.saturating_sub(HEADER_LEN));
         let mut body = Body::new(hash, version, self.random_words);
-        while out.len() < self.size {
+        while out.len() < len {
             let group = body.group();
-            out.extend_from_slice(&group[..GROUP_LEN.min(self.size - out.len())]);
+            out.extend_from_slice(&group[..GROUP_LEN.min(len - out.len())]);
         }
     }
 
     /// Checks every byte of a value and tells its version.
     pub fn check(&self, key: &[u8], value: &[u8]) -> Result<u32, Mismatch> {
-        if value.len() != self.size {
-            return Err(Mismatch::Length { found: value.len(), expected: self.size });
+        if let Some(expected) = self.fixed_len().filter(|len| *len != value.len()) {
+            return Err(Mismatch::Length { found: value.len(), expected });
         }
-        let Some((version, _)) = value.split_first_chunk::<4>().filter(|_| self.size >= SELF_DESCRIBING_LEN)
+        let Some((version, _)) =
+            value.split_first_chunk::<4>().filter(|_| value.len() >= SELF_DESCRIBING_LEN)
         else {
             return Err(Mismatch::TooShort { len: value.len() });
         };
@@ -146,18 +174,23 @@ impl Values {
                 found => Err(Mismatch::Version { found, expected: version }),
             };
         }
-        if value.len() != self.size {
-            return Err(Mismatch::Length { found: value.len(), expected: self.size });
+        if let Some(expected) = self.fixed_len().filter(|len| *len != value.len()) {
+            return Err(Mismatch::Length { found: value.len(), expected });
         }
         self.compare(key, version, value)
     }
 
     fn compare(&self, key: &[u8], version: u32, value: &[u8]) -> Result<(), Mismatch> {
         let hash = key_hash(key);
+        let expected = self.len_of(hash, version);
         let header = header(hash, version, value.len());
         let (found, rest) = value.split_at(value.len().min(HEADER_LEN));
         if found != &header[..found.len()] {
             return Err(Mismatch::Header);
+        }
+        // The seal is right for the length found, so this is a value of this key with another law of sizes.
+        if expected != value.len() {
+            return Err(Mismatch::Length { found: value.len(), expected });
         }
         let mut body = Body::new(hash, version, self.random_words);
         for (i, found) in rest.chunks(GROUP_LEN).enumerate() {
@@ -254,6 +287,33 @@ mod tests {
             let zeros = value[HEADER_LEN..].chunks(8).filter(|word| *word == [0; 8]).count();
             assert_eq!(zeros as f64 / 1_600.0, share);
         }
+    }
+
+    #[test]
+    fn drawn_sizes_belong_to_key_and_version() {
+        let values = Values::drawn(Sizes::Uniform { min: 8, max: 300 }, 0.0);
+        let other = Values::drawn(Sizes::Uniform { min: 8, max: 400 }, 0.0);
+        let mut lens = std::collections::BTreeSet::new();
+        for version in 1..200 {
+            let value = made(values, b"key", version);
+            assert_eq!(
+                (value.len(), values.check(b"key", &value)),
+                (values.len(b"key", version), Ok(version))
+            );
+            assert_eq!(values.check_version(b"key", version, &value), Ok(()));
+            let cut = values.check(b"key", &value[..value.len() - 1]);
+            assert!(matches!(cut, Err(Mismatch::Header | Mismatch::TooShort { .. })), "{cut:?}");
+            let foreign = made(other, b"key", version);
+            if foreign.len() != value.len() {
+                let expected = value.len();
+                assert_eq!(
+                    values.check(b"key", &foreign),
+                    Err(Mismatch::Length { found: foreign.len(), expected })
+                );
+            }
+            lens.insert(value.len());
+        }
+        assert!(lens.len() > 100, "{lens:?}");
     }
 
     #[test]

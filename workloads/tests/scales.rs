@@ -14,7 +14,7 @@ fn the_main_job_is_what_its_files_say() {
     for name in ["read-heavy", "write-heavy"] {
         let spec = ready::find(name).expect("a ready workload");
         assert_eq!((spec.records(), spec.data_bytes(), ops(&spec)), (1_000_000, 116_000_000, 1_000_000));
-        assert_eq!((spec.run.memory_budget, spec.run.threads, spec.run.seed), (32 << 20, 1, 42));
+        assert_eq!((spec.memory_budget(), spec.run.threads, spec.run.seed), (32 << 20, 1, 42));
         let kinds: Vec<PhaseKind> = spec.phases.iter().map(|phase| phase.kind).collect();
         assert!(kinds.is_sorted() && kinds.len() == 6, "{kinds:?}");
     }
@@ -24,12 +24,12 @@ fn the_main_job_is_what_its_files_say() {
 fn smoke_is_a_fiftieth_and_lab_and_full_have_fixed_sizes() {
     let spec = ready::find("write-heavy").expect("a ready workload");
     let smoke = spec.scaled(Scale::Smoke);
-    assert_eq!((smoke.records(), ops(&smoke), smoke.run.memory_budget), (20_000, 20_000, 1 << 20));
+    assert_eq!((smoke.records(), ops(&smoke), smoke.memory_budget()), (20_000, 20_000, 1 << 20));
     for (scale, budget, data) in
         [(Scale::Lab, 32u64 << 20, 320u64 << 20), (Scale::Full, 256 << 20, 2560 << 20)]
     {
         let scaled = spec.scaled(scale);
-        assert_eq!(scaled.run.memory_budget, budget);
+        assert_eq!(scaled.memory_budget(), budget);
         assert!(data - scaled.data_bytes() < 116);
         assert!(ops(&scaled).abs_diff(scaled.records()) <= 1, "operations grow as records do");
     }
@@ -40,7 +40,7 @@ fn every_ready_workload_has_a_smoke_size_under_twenty_seconds() {
     for ready in ready::all() {
         let spec = ready.spec().scaled(Scale::Smoke);
         assert!(spec.data_bytes() < 24 << 20, "{}: {} bytes", ready.name, spec.data_bytes());
-        let seconds: f64 = spec.phases.iter().filter_map(|phase| phase.until.s).sum();
+        let seconds: f64 = spec.phases.iter().filter_map(|phase| phase.until.cap_s()).sum();
         assert!(seconds < 20.0, "{}: up to {seconds} s", ready.name);
     }
 }

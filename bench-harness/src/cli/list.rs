@@ -21,8 +21,9 @@ pub fn list(registry: &Registry, out: &mut Output) -> Result<Option<Exit>> {
     }
     out.text("\nworkloads")?;
     for ready in ready::all() {
-        let spec = ready.spec();
-        out.text(format!("  {:<12} {}", ready.name, spec.purpose))?;
+        let cells = ready.cells();
+        let runs = if cells.len() > 1 { format!(" ({} runs)", cells.len()) } else { String::new() };
+        out.text(format!("  {:<16} {}{runs}", ready.name, cells[0].purpose))?;
     }
     out.text("\nYour own: write a TOML file like workloads/files/reference.toml.")?;
     let engines: Vec<_> = registry

@@ -76,8 +76,11 @@ pub fn run(
 ) -> Result<Option<Exit>> {
     let options = &args.options;
     let overrides = options.overrides();
-    let workloads =
-        args.workloads.iter().map(|name| Workload::find(name, &overrides)).collect::<Result<_>>()?;
+    let found = args.workloads.iter().map(|name| Workload::find_all(name, &overrides));
+    let workloads: Vec<Workload> = found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+    for name in workloads.iter().flat_map(|workload| workload.spec.run.engine.keys()) {
+        registry.parse_specs(name).map_err(|failure| failure.within("run.engine of the workload"))?;
+    }
     let plan =
         Plan { workloads, engines: engines(registry, options)?, ground: ground(options, IoMode::Direct) };
     if args.ack_log.is_some() && plan.cells().count() != 1 {
@@ -120,7 +123,7 @@ impl Job<'_> {
         let openers: Vec<Opener> = self
             .plan
             .cells()
-            .map(|run| self.registry.prepare(run.engine, &self.plan.ground.common(&run.workload.spec)))
+            .map(|run| self.registry.prepare(&run.engine, &self.plan.ground.common(&run.workload.spec)))
             .collect::<Result<_>>()?;
         if self.options.dry_run {
             return self.dry_run(out);
@@ -164,7 +167,7 @@ impl Job<'_> {
             acks: acks.as_ref(),
         };
         for (run, open) in self.plan.cells().zip(openers) {
-            let id = self.plan.cell_id(run);
+            let id = self.plan.cell_id(&run);
             let known = earlier.and_then(|file| file.cells.iter().find(|cell| cell.id == id));
             if let Some(done) = known.filter(|cell| cell.is_complete()) {
                 let (workload, engine) = (&run.workload.name, &run.engine.label);
@@ -174,9 +177,9 @@ impl Job<'_> {
             }
             let record = match &self.program {
                 Some(program) => {
-                    self.order(id, run, context.draw)?.hand_out(program, run.workload, interrupt)?
+                    self.order(id, &run, context.draw)?.hand_out(program, run.workload, interrupt)?
                 }
-                None => context.run(id, run.block, run.workload, run.engine, open)?,
+                None => context.run(id, run.block, run.workload, &run.engine, open)?,
             };
             result.cells.push(record);
             if interrupt.is_set() {
@@ -190,7 +193,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn order(&self, id: String, run: Run<'_>, draw: bool) -> Result<Order> {
+    fn order(&self, id: String, run: &Run<'_>, draw: bool) -> Result<Order> {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         Ok(Order {
             id,
@@ -251,7 +254,7 @@ impl Job<'_> {
                 "  {} records, {} of data, {} memory, durability {}, {} client(s), io {}, background {}",
                 count(spec.records()),
                 bytes(spec.data_bytes()),
-                bytes(spec.run.memory_budget),
+                bytes(spec.memory_budget()),
                 durability(spec),
                 spec.run.threads,
                 self.plan.ground.io,

@@ -70,6 +70,10 @@ pub(super) fn setting(cells: &[&CellRecord]) -> String {
     };
     let number = |path: &str| cell.spec.pointer(path).and_then(serde_json::Value::as_u64).unwrap_or(0);
     let (records, memory) = (number("/data/records"), number("/run/memory_budget"));
+    let value = match cell.spec.pointer("/data/value/size") {
+        Some(size) => format!("{size} B"),
+        None => format!("values by {}", text("/data/value/dist")),
+    };
     let live = cell.phases.last().map_or(0, |phase| phase.live_bytes);
     let mut modes: Vec<String> = cells
         .iter()
@@ -79,11 +83,11 @@ pub(super) fn setting(cells: &[&CellRecord]) -> String {
         .collect();
     modes.dedup();
     format!(
-        "{}: {} records of {} + {} B, {} memory (data is {}x), durability {}, {} client(s), io {}, seed {}",
+        "{}: {} records of {} + {}, {} memory (data is {}x), durability {}, {} client(s), io {}, seed {}",
         cell.workload,
         count(records),
         text("/data/key/kind"),
-        number("/data/value/size"),
+        value,
         bytes(memory),
         or_dash((memory > 0).then(|| live as f64 / memory as f64)),
         text("/run/durability"),

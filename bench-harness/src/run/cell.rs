@@ -154,7 +154,10 @@ struct Ran {
 
 /// The directory of a cell below that of the data.
 pub fn dir_of(data_dir: &Path, workload: &Workload, engine: &EngineSpec) -> PathBuf {
-    data_dir.join(format!("{}-{}", workload.name, engine.dir_name()))
+    // The label of a matrix cell has signs that a file name should not have.
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let name: String = workload.name.chars().map(|c| if plain(c) { c } else { '-' }).collect();
+    data_dir.join(format!("{name}-{}", engine.dir_name()))
 }
 
 impl CellContext<'_> {

@@ -106,7 +106,7 @@ impl Order {
     fn cell(&self, registry: &Registry) -> Result<CellRecord> {
         let spec = toml_file::parse("the order", &self.workload)
             .map_err(|error| Failure::usage(error.to_string()))?;
-        let workload = Workload { name: spec.name.clone(), text: self.workload.clone(), spec };
+        let workload = Workload { name: Workload::name_of(&spec), text: self.workload.clone(), spec };
         let opener = registry.prepare(&self.engine, &self.ground.common(&workload.spec))?;
         let interrupt = Interrupt::install()?;
         let context = CellContext {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kv_api::{Batch, Durability, KeyRange, Kv, ScanOptions};
+use workloads::keys::Key;
 use workloads::{Mismatch, Op, OpKind, OpStream, Oracle};
 
 use crate::metrics::Latencies;
@@ -273,16 +274,22 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
         }
         let engine = self.shared.engine;
         let is_rmw = op.kind() == OpKind::Rmw;
+        let range = self.oracle.range(op);
         let read = &mut self.value;
         let start = Instant::now();
         let found = is_rmw && engine.get_with(&key, &mut |bytes| copy(bytes, read))?;
         match op {
             Op::Delete { .. } => engine.delete(&key, self.shared.durability)?,
+            Op::DeleteRange { .. } => engine.delete_range(key_range(&range), self.shared.durability)?,
             _ => engine.put(&key, &value, self.shared.durability)?,
         };
         let end = Instant::now();
-        let value_bytes = if op.kind() == OpKind::Delete { 0 } else { value.len() };
-        self.tally.user_bytes += (key.len() + value_bytes) as u64;
+        let second_bytes = match op {
+            Op::Delete { .. } => 0,
+            Op::DeleteRange { .. } => range.1.len(),
+            _ => value.len(),
+        };
+        self.tally.user_bytes += (key.len() + second_bytes) as u64;
         self.entries = value;
         if is_rmw {
             self.tally.gets += 1;
@@ -300,14 +307,13 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
     /// Puts a write into the batch, and commits it when it is full.
     fn push(&mut self, op: Op) -> kv_api::Result<Instant> {
         let key = self.oracle.key(op);
-        match op.version_written() {
-            Some(version) => {
-                self.oracle.values().fill(&key, version, &mut self.value);
-                self.batch.put(&key, &self.value);
-            }
-            None => {
-                self.batch.delete(&key);
-            }
+        if let Some(version) = op.version_written() {
+            self.oracle.values().fill(&key, version, &mut self.value);
+            self.batch.put(&key, &self.value);
+        } else if op.kind() == OpKind::DeleteRange {
+            self.batch.delete_range(key_range(&self.oracle.range(op)));
+        } else {
+            self.batch.delete(&key);
         }
         self.oracle.acknowledge(op);
         self.batched.push(op.kind());
@@ -337,6 +343,11 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
         self.batched.clear();
         written.map(|_| ())
     }
+}
+
+/// The range of keys that a range delete of the oracle names.
+fn key_range((from, to): &(Key, Key)) -> KeyRange<'_> {
+    KeyRange { start: Bound::Included(from), end: Bound::Excluded(to) }
 }
 
 fn copy(bytes: &[u8], into: &mut Vec<u8>) {

@@ -111,7 +111,7 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
         let (worked, watched) = thread::scope(|scope| {
             let watcher = scope.spawn(|| watch.run());
             let worked = match phase.kind {
-                PhaseKind::Settle | PhaseKind::Drain => self.settle(phase.until.s),
+                PhaseKind::Settle | PhaseKind::Drain => self.settle(index),
                 PhaseKind::Verify => self.verify(oracles),
                 _ => self.clients(index, oracles, &mut streams, &progress),
             };
@@ -167,14 +167,16 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
         Worked { tallies, digests, capped, error, scanned: None }
     }
 
-    fn settle(&self, seconds: Option<f64>) -> Worked {
-        let limit = seconds.map_or(SETTLE_MAX, Duration::from_secs_f64);
+    fn settle(&self, index: usize) -> Worked {
+        let until = &self.spec.phases[index].until;
+        let limit = until.s.map_or(SETTLE_MAX, Duration::from_secs_f64);
+        let debt_max = until.debt_below.map_or(0, |amount| self.spec.count(amount));
         let start = Instant::now();
         let mut worked = Worked::default();
         loop {
             let left = limit.saturating_sub(start.elapsed());
             match self.engine.settle(left.min(SETTLE_SLICE)) {
-                Ok(report) if report.debt_bytes == 0 => break,
+                Ok(report) if report.debt_bytes <= debt_max => break,
                 Ok(_) if self.interrupt.is_set() => break,
                 Ok(report) if start.elapsed() >= limit => {
                     let debt = crate::units::bytes(report.debt_bytes);

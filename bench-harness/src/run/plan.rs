@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use kv_api::{Background, CommonOptions, Durability, IoMode};
+use workloads::spec::{Amount, Loop};
 use workloads::{PhaseKind, Scale, Spec, ready, toml_file};
 
 use crate::error::{Failure, Result};
@@ -67,12 +68,12 @@ pub struct Plan {
 }
 
 /// One run: an engine under a workload, in a block.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Run<'p> {
     /// What to do.
     pub workload: &'p Workload,
-    /// On what.
-    pub engine: &'p EngineSpec,
+    /// On what, with the options that the workload has for it.
+    pub engine: EngineSpec,
     /// Which repetition.
     pub block: u32,
     /// The engine's place in [`Plan::engines`].
@@ -80,13 +81,26 @@ pub struct Run<'p> {
 }
 
 impl Workload {
-    /// The ready workload or the file called `name`, changed by `overrides`.
+    /// The ready workload or the file called `name`, changed by `overrides`; it must be no matrix.
     ///
     /// # Errors
     /// No such workload, a file that cannot be used, or a scale that does not exist.
     pub fn find(name: &str, overrides: &Overrides) -> Result<Workload> {
+        let mut all = Workload::find_all(name, overrides)?;
+        match all.len() {
+            1 => Ok(all.remove(0)),
+            cells => Err(Failure::usage(format!("{name} has a matrix of {cells} cells; one is wanted here"))),
+        }
+    }
+
+    /// The ready workload or the file called `name`, changed by `overrides`: one workload for each cell of its
+    /// matrix.
+    ///
+    /// # Errors
+    /// No such workload, a file that cannot be used, or a scale that does not exist.
+    pub fn find_all(name: &str, overrides: &Overrides) -> Result<Vec<Workload>> {
         if let Some(ready) = ready::all().iter().find(|ready| ready.name == name) {
-            return Workload::parse(name, ready.text, overrides);
+            return Workload::cells(name, ready.text, overrides);
         }
         let path = Path::new(name);
         if !path.exists() && path.extension().is_none() {
@@ -98,7 +112,31 @@ impl Workload {
         }
         let text = std::fs::read_to_string(path)
             .map_err(|error| Failure::usage(format!("cannot read the workload file {name}: {error}")))?;
-        Workload::parse(name, &text, overrides)
+        Workload::cells(name, &text, overrides)
+    }
+
+    fn cells(file: &str, text: &str, overrides: &Overrides) -> Result<Vec<Workload>> {
+        let specs = toml_file::parse_cells(file, text).map_err(|error| Failure::usage(error.to_string()))?;
+        let made = specs.into_iter().map(|spec| {
+            // A cell's text is the cell alone, so that what was run can be read again.
+            let own = if spec.label.is_empty() { None } else { toml_file::to_text(&spec).ok() };
+            Workload::of(spec, own.unwrap_or_else(|| text.to_owned()), overrides)
+        });
+        made.collect()
+    }
+
+    /// The name of a workload and the label of its cell.
+    pub fn name_of(spec: &Spec) -> String {
+        if spec.label.is_empty() { spec.name.clone() } else { format!("{} {}", spec.name, spec.label) }
+    }
+
+    fn of(spec: Spec, text: String, overrides: &Overrides) -> Result<Workload> {
+        let name = Workload::name_of(&spec);
+        let spec = overrides.apply(spec)?;
+        match spec.problem().or_else(|| not_run_yet(&spec)) {
+            Some(why) => Err(Failure::usage(format!("{name}: {why}"))),
+            None => Ok(Workload { name, text, spec }),
+        }
     }
 
     /// Parses `text`, named `file` in errors, and applies `overrides`.
@@ -107,8 +145,7 @@ impl Workload {
     /// The text cannot be used, or a scale that does not exist.
     pub fn parse(file: &str, text: &str, overrides: &Overrides) -> Result<Workload> {
         let spec = toml_file::parse(file, text).map_err(|error| Failure::usage(error.to_string()))?;
-        let spec = overrides.apply(spec)?;
-        Ok(Workload { name: spec.name.clone(), text: text.to_owned(), spec })
+        Workload::of(spec, text.to_owned(), overrides)
     }
 
     /// Bytes of disk a run may need.
@@ -124,7 +161,7 @@ impl Workload {
             .data_bytes()
             .saturating_add(inserted)
             .saturating_mul(SPACE_FACTOR)
-            .saturating_add(2 * self.spec.run.memory_budget + SPACE_MARGIN)
+            .saturating_add(2 * self.spec.memory_budget() + SPACE_MARGIN)
     }
 
     /// Seconds one engine may take: a rough estimate, and the sum of the time caps if every phase has one.
@@ -193,7 +230,7 @@ impl Overrides {
             None => spec,
         };
         if let Some(memory) = self.memory {
-            spec.run.memory_budget = memory;
+            spec.run.memory_budget = Amount::Count(memory);
         }
         if let Some(durability) = self.durability {
             spec.run.durability = match durability {
@@ -228,7 +265,7 @@ impl Ground {
     /// The common options of a cell under `spec`.
     pub fn common(&self, spec: &Spec) -> CommonOptions {
         CommonOptions {
-            memory_budget: spec.run.memory_budget,
+            memory_budget: spec.memory_budget(),
             io: self.io,
             background: self.background,
             ..CommonOptions::default()
@@ -236,11 +273,36 @@ impl Ground {
     }
 }
 
+/// What a workload asks for that no run does yet, in one line.
+fn not_run_yet(spec: &Spec) -> Option<String> {
+    let found = spec.phases.iter().find_map(|phase| match (&phase.arrival, phase.kind) {
+        (Loop::Open(_), _) => Some((phase, "an open loop", "loop = \"closed\"")),
+        (_, PhaseKind::Replay) => Some((phase, "the replay of a trace", "kind = \"measure\"")),
+        _ if phase.until.steady => Some((phase, "an end at a steady state", "until = { s = 60 }")),
+        _ => None,
+    });
+    let (phase, what, instead) = found?;
+    Some(format!("phase \"{}\" asks for {what}, which kvlab does not run yet; write {instead}", phase.name))
+}
+
+impl EngineSpec {
+    /// The same engine with the options that `spec` has for it; those given by the user come after and win.
+    fn under(&self, spec: &Spec) -> EngineSpec {
+        let Some(text) = spec.run.engine.get(&self.name) else { return self.clone() };
+        let given = text.split(':').map(|part| part.split_once('=').unwrap_or((part, "")));
+        let mut settings: Vec<(String, String)> =
+            given.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect();
+        settings.extend(self.settings.iter().cloned());
+        EngineSpec { settings, ..self.clone() }
+    }
+}
+
 impl Plan {
     /// Every run in order: workload by workload, block by block, the engines of a block in an order drawn from the
-    /// seed for each. So what the machine does meanwhile falls on all engines alike, and none always comes first.
+    /// seed for each. So what the machine does meanwhile falls on all engines alike, and none always comes first. A
+    /// workload that differs from an earlier one in the options of other engines alone is not run again.
     pub fn cells(&self) -> impl Iterator<Item = Run<'_>> {
-        self.workloads.iter().flat_map(move |workload| {
+        self.workloads.iter().enumerate().flat_map(move |(number, workload)| {
             let seed = workload.spec.run.seed;
             (0..workload.spec.run.repeats.max(1)).flat_map(move |block| {
                 // The first block keeps the order of the command line: with one repetition nothing is drawn.
@@ -248,18 +310,29 @@ impl Plan {
                     0 => (0..self.engines.len()).collect(),
                     _ => rng::permutation(seed ^ u64::from(block), self.engines.len()),
                 };
-                order.into_iter().map(move |place| Run {
-                    workload,
-                    engine: &self.engines[place],
-                    block,
-                    place,
-                })
+                order.into_iter().filter(move |place| self.is_new(number, &self.engines[*place])).map(
+                    move |place| Run {
+                        workload,
+                        engine: self.engines[place].under(&workload.spec),
+                        block,
+                        place,
+                    },
+                )
             })
         })
     }
 
+    /// Whether workload `number` asks something of `engine` that no earlier one did.
+    fn is_new(&self, number: usize, engine: &EngineSpec) -> bool {
+        let spec = &self.workloads[number].spec;
+        let seen = spec.seen_by(&engine.name);
+        let is_for_others = spec.run.engine.keys().any(|name| *name != engine.name);
+        let is_done = |other: &Workload| other.spec.seen_by(&engine.name) == seen;
+        !(is_for_others && self.workloads[..number].iter().any(is_done))
+    }
+
     /// What tells a cell from every other one: two runs with equal ids did the same.
-    pub fn cell_id(&self, Run { workload, engine, block, .. }: Run<'_>) -> String {
+    pub fn cell_id(&self, Run { workload, engine, block, .. }: &Run<'_>) -> String {
         let run = &workload.spec.run;
         format!(
             "{} {} seed={} records={} memory={} durability={} threads={} io={} background={} block={block}",
@@ -267,7 +340,7 @@ impl Plan {
             engine.label,
             run.seed,
             workload.spec.records(),
-            run.memory_budget,
+            workload.spec.memory_budget(),
             durability(&workload.spec),
             run.threads,
             self.ground.io,
@@ -289,7 +362,7 @@ mod tests {
         assert_eq!(kinds, ["load", "age", "settle", "measure", "drain", "measure", "drain", "verify"]);
         assert_eq!(chained.spec.phases[5].name, "write-heavy");
         let mut other = parts[1].clone();
-        other.spec.data.value.size += 1;
+        other.spec.data.value.compressibility += 0.5;
         assert!(Workload::chain("main", &[parts[0].clone(), other]).is_none());
     }
 
@@ -310,7 +383,7 @@ mod tests {
             assert_eq!(places, [0, 1, 2]);
         }
         assert!(orders.len() > 2, "{orders:?}");
-        let ids: std::collections::BTreeSet<_> = plan.cells().map(|run| plan.cell_id(run)).collect();
+        let ids: std::collections::BTreeSet<_> = plan.cells().map(|run| plan.cell_id(&run)).collect();
         assert_eq!(ids.len(), 24);
     }
 
@@ -322,5 +395,59 @@ mod tests {
         let scaled = Overrides { scale: Some("tiny".to_owned()), ..Overrides::default() };
         assert!(Workload::find("fill", &scaled).unwrap_err().to_string().contains("smoke, lab, full"));
         assert!(Workload::find("no/such.toml", &none).unwrap_err().to_string().contains("no/such.toml"));
+    }
+
+    fn cells_of(run: &str, measure: &str) -> Result<Vec<Workload>> {
+        let text = format!(
+            "schema = 1\nname = \"t\"\ndata = {{ records = 10 }}\n{run}\nphase = [{{ kind = \"load\" }}, \
+             {{ kind = \"measure\", ops = {{ get = 1.0 }}, {measure} }}]"
+        );
+        Workload::cells("t.toml", &text, &Overrides::default())
+    }
+
+    #[test]
+    fn options_in_a_workload_are_the_engines_own_and_give_way_to_the_users() {
+        let run = "matrix = { \"run.engine.lsm\" = [\"filter=none\", \"filter_bits=5:l0_trigger=2\"] }";
+        let workloads = cells_of(run, "until = { ops = 5 }").unwrap();
+        let mut lsm = EngineSpec::plain("lsm");
+        lsm.settings.push(("filter_bits".to_owned(), "7".to_owned()));
+        let ground = Ground { io: IoMode::Buffered, background: Background::Inline };
+        let plan = Plan { workloads, engines: vec![EngineSpec::plain("btree"), lsm], ground };
+        let cells: Vec<_> = plan
+            .cells()
+            .map(|Run { workload, engine, .. }| {
+                let settings: Vec<_> =
+                    engine.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                format!("{} {} {}", workload.name, engine.name, settings.join(":"))
+            })
+            .collect();
+        assert_eq!(
+            cells,
+            [
+                "t engine.lsm=filter=none btree ",
+                "t engine.lsm=filter=none lsm filter=none:filter_bits=7",
+                "t engine.lsm=filter_bits=5:l0_trigger=2 lsm filter_bits=5:l0_trigger=2:filter_bits=7",
+            ],
+            "what is for the LSM alone is not run on the B+tree twice"
+        );
+        let text = &plan.workloads[1].text;
+        let again = Workload::parse("again", text, &Overrides::default()).unwrap();
+        assert_eq!(again.spec, plan.workloads[1].spec, "a cell's text is the cell");
+    }
+
+    #[test]
+    fn what_is_not_run_yet_is_refused_by_name() {
+        for (measure, says) in [
+            ("until = { steady = true, max_s = 5 }", "a steady state"),
+            (
+                "loop = \"open\", arrivals = { kind = \"poisson\", rate = 5 }, until = { s = 5 }",
+                "an open loop",
+            ),
+        ] {
+            let failure = cells_of("", measure).unwrap_err();
+            assert_eq!(failure.exit.code(), 2);
+            assert!(failure.message.starts_with("t: phase \"measure\" asks for"), "{failure}");
+            assert!(failure.message.contains(says) && !failure.message.contains('\n'), "{failure}");
+        }
     }
 }

@@ -170,7 +170,7 @@ fn replay(spec: &Spec, acks: &Acks, thread: u32, checked: &mut Checked) -> Clien
                 let Some(op) = stream.next(&after) else { break };
                 after.acknowledge(op);
                 if op.kind().writes() {
-                    touched.insert(op.record());
+                    touched.extend(after.records_of(op));
                 }
             }
         }

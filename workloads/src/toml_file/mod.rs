@@ -1,18 +1,18 @@
 //! The TOML workload format: text in, a [`Spec`] with every default filled in out, or an error with its line.
 //!
 //! `workloads/files/reference.toml` shows every key. The sections below are the format: a key that stands in
-//! none of them is refused. Parts of the format that this version does not run (open loops and their arrivals,
-//! matrix axes, the end at a steady state, lists of thread counts) are known here and refused by name.
+//! none of them is refused. What a runner does not do, such as open loops, it must refuse itself.
 
+mod choice;
+mod matrix;
 mod phase;
 mod table;
 
+use std::collections::BTreeMap;
+
 use crate::error::{Problem, SpecError};
 use crate::keys::KeyKind;
-use crate::spec::{
-    Amount, Base, DataSpec, Durability, KeySpec, RunSpec, Spec, ValueDist, ValueSpec, VerifySpec,
-};
-use crate::values::SELF_DESCRIBING_LEN;
+use crate::spec::{Amount, Base, DataSpec, Durability, KeySpec, RunSpec, Spec, ValueSpec, VerifySpec};
 use table::{Section, Source, Table};
 use toml::de::{DeTable, DeValue};
 
@@ -20,22 +20,21 @@ type Result<T> = std::result::Result<T, SpecError>;
 
 /// The version of the format that this crate reads.
 pub const SCHEMA: u32 = 1;
-const VALUE_BYTES_MAX: u64 = 64 << 20;
 const RECORDS_MAX: u64 = 1 << 40;
 const THREADS_MAX: u64 = 1024;
 const MEMORY_BUDGET_MIN: u64 = 64 << 10;
 const MEMORY_BUDGET_DEFAULT: u64 = 32 << 20;
 const SEED_DEFAULT: u64 = 42;
+const SERIES_DEFAULT: u64 = 1_000;
 
 static FILE: Section = Section {
     name: "the file",
-    keys: &["schema", "name", "purpose", "claims", "data", "run", "phase", "verify", "matrix"],
+    keys: &["schema", "name", "label", "purpose", "claims", "data", "run", "phase", "verify", "matrix"],
 };
 static DATA: Section = Section { name: "data", keys: &["records", "key", "value"] };
-static KEY: Section = Section { name: "data.key", keys: &["kind"] };
-static VALUE: Section = Section { name: "data.value", keys: &["dist", "size", "compressibility"] };
+static KEY: Section = Section { name: "data.key", keys: &["kind", "order", "series"] };
 static RUN: Section =
-    Section { name: "run", keys: &["memory_budget", "durability", "threads", "seed", "repeats"] };
+    Section { name: "run", keys: &["memory_budget", "durability", "threads", "seed", "repeats", "engine"] };
 static VERIFY: Section = Section { name: "verify", keys: &["read_sample", "final_scan"] };
 
 /// Reads a workload from the text of a file; `file` is what errors call it.
@@ -46,13 +45,40 @@ static VERIFY: Section = Section { name: "verify", keys: &["read_sample", "final
 /// assert_eq!(error.to_string(), "tiny.toml:3: unknown key \"recods\" in data; did you mean \"records\"?");
 /// ```
 pub fn parse(file: &str, text: &str) -> Result<Spec> {
+    let mut cells = parse_cells(file, text)?;
+    if cells.len() > 1 {
+        let why = format!("has {} cells where one workload is wanted", cells.len());
+        return Err(Source { file, text }.error(None, Problem::Invalid { key: "matrix", why }));
+    }
+    Ok(cells.remove(0))
+}
+
+/// Reads every cell of a file: all combinations of its matrix axes, the first axis of the file slowest, each with a
+/// label; one workload without a label if it has no axis. Never empty.
+///
+/// ```
+/// let text = "schema = 1
+/// name = \"tiny\"
+/// data = { records = 10, value = { size = [100, 1000] } }
+/// phase = [{ kind = \"load\", batch = [1, 10] }]";
+/// let labels: Vec<_> = workloads::toml_file::parse_cells("tiny.toml", text).unwrap().into_iter().map(|c| c.label).collect();
+/// assert_eq!(labels[0], "value.size=100 load.batch=1");
+/// assert_eq!(labels[1..], ["value.size=100 load.batch=10", "value.size=1000 load.batch=1", "value.size=1000 load.batch=10"]);
+/// ```
+pub fn parse_cells(file: &str, text: &str) -> Result<Vec<Spec>> {
     let source = Source { file, text };
     let syntax = |error: toml::de::Error| {
         source.error(error.span().map(|span| span.start), Problem::Syntax(error.message().to_string()))
     };
     let parsed = DeTable::parse(text).map_err(syntax)?;
-    let file = Table::new(source, &FILE, parsed.get_ref(), 0)?;
-    file.refuse("matrix", "\"matrix\"", "write one file per value")?;
+    // Once as it stands, so that an unknown table is named as such and not as a wrong axis.
+    Table::new(source, &FILE, parsed.get_ref(), 0)?;
+    let cells = matrix::cells(source, parsed.get_ref())?;
+    cells.iter().map(|(label, table)| cell(source, label, table)).collect()
+}
+
+fn cell(source: Source<'_>, label: &str, table: &DeTable<'_>) -> Result<Spec> {
+    let file = Table::new(source, &FILE, table, 0)?;
     let schema = file.integer("schema", 0, u64::MAX)?.ok_or_else(|| file.missing("schema"))?;
     if schema != u64::from(SCHEMA) {
         return Err(file.invalid("schema", format!("is {schema}; this version reads {SCHEMA}")));
@@ -62,17 +88,27 @@ pub fn parse(file: &str, text: &str) -> Result<Spec> {
     if name.is_empty() || !name.chars().all(plain) {
         return Err(file.invalid("name", "must be made of letters, digits, '-', '_' and '.'"));
     }
-    let data = data(&file)?;
-    Ok(Spec {
+    let label = format!("{} {label}", file.text("label")?.unwrap_or_default()).trim().to_string();
+    let spec = Spec {
         schema: SCHEMA,
         name: name.to_string(),
+        label,
         purpose: file.text("purpose")?.unwrap_or_default().to_string(),
         claims: file.texts("claims")?,
-        data,
+        data: data(&file)?,
         run: run(&file)?,
         phases: phase::phases(&file)?,
         verify: verify(&file)?,
-    })
+    };
+    if let (Amount::Times { .. }, Amount::Times { .. }) = (spec.run.memory_budget, spec.data.records) {
+        return Err(
+            file.invalid("run", "has a memory_budget that follows the data, and data.records that follow it")
+        );
+    }
+    match spec.problem() {
+        Some(why) => Err(file.invalid("phase", why)),
+        None => Ok(spec),
+    }
 }
 
 /// Reads a workload from a file.
@@ -100,52 +136,58 @@ pub fn to_text(spec: &Spec) -> std::result::Result<String, toml::ser::Error> {
 fn data(file: &Table<'_>) -> Result<DataSpec> {
     let data = file.table("data", &DATA)?.ok_or_else(|| file.missing("data"))?;
     let records = amount(&data, "records", &[("x_memory", Base::Memory)], RECORDS_MAX)?;
-    let key = match data.table("key", &KEY)? {
-        Some(key) => {
-            let kinds = [KeyKind::Int8, KeyKind::Hash16, KeyKind::Text24];
-            key.word("kind", &["int8", "hash16", "text24"], &kinds)?
-        }
-        None => None,
-    };
-    let value = data.table("value", &VALUE)?;
-    let value = value.as_ref();
-    if let Some(value) = value
-        && matches!(value.text("dist")?, Some("uniform" | "pareto"))
-    {
-        let what = "a distribution of value sizes other than \"fixed\"";
-        value.refuse("dist", what, "write dist = \"fixed\"")?;
-    }
-    let sizes = SELF_DESCRIBING_LEN as u64..=VALUE_BYTES_MAX;
-    let size = value.map(|value| value.size("size", *sizes.start(), *sizes.end())).transpose()?.flatten();
-    let dist = value.map(|value| value.word("dist", &["fixed"], &[ValueDist::Fixed])).transpose()?.flatten();
-    let compressibility = value.map(|value| value.number("compressibility", 0.0, 1.0)).transpose()?.flatten();
+    let (sizes, compressibility) = choice::value(&data)?;
     Ok(DataSpec {
         records: records.ok_or_else(|| data.missing("records"))?,
-        key: KeySpec { kind: key.unwrap_or(KeyKind::Hash16) },
-        value: ValueSpec {
-            dist: dist.unwrap_or(ValueDist::Fixed),
-            size: size.unwrap_or(100) as u32,
-            compressibility: compressibility.unwrap_or(0.0),
-        },
+        key: KeySpec { kind: key(&data)? },
+        value: ValueSpec { sizes, compressibility },
     })
+}
+
+fn key(data: &Table<'_>) -> Result<KeyKind> {
+    let Some(key) = data.table("key", &KEY)? else { return Ok(KeyKind::Hash16) };
+    let series = key.integer("series", 1, u64::from(u32::MAX))?;
+    let kinds = [
+        KeyKind::Int8,
+        KeyKind::Hash16,
+        KeyKind::Text24,
+        KeyKind::Series16 { series: series.unwrap_or(SERIES_DEFAULT) as u32 },
+    ];
+    let kind =
+        key.word("kind", &["int8", "hash16", "text24", "series16"], &kinds)?.unwrap_or(KeyKind::Hash16);
+    let ordered = key.word("order", &["hashed", "ordered"], &[false, true])?;
+    if series.is_some() && !matches!(kind, KeyKind::Series16 { .. }) {
+        return Err(key.invalid("series", format!("has no effect with {}", kind.name())));
+    }
+    match (kind, ordered) {
+        (KeyKind::Text24, Some(true)) => Ok(KeyKind::Ordered24),
+        (kind, Some(ordered)) if ordered != kind.is_ordered() => {
+            let has = if kind.is_ordered() { "ordered" } else { "hashed" };
+            Err(key.invalid("order", format!("must be \"{has}\" for {}; text24 has both", kind.name())))
+        }
+        (kind, _) => Ok(kind),
+    }
 }
 
 fn run(file: &Table<'_>) -> Result<RunSpec> {
     let mut spec = RunSpec {
-        memory_budget: MEMORY_BUDGET_DEFAULT,
+        memory_budget: Amount::Count(MEMORY_BUDGET_DEFAULT),
         durability: Durability::Disk,
         threads: 1,
         seed: SEED_DEFAULT,
         repeats: 1,
+        engine: BTreeMap::new(),
     };
     let Some(run) = file.table("run", &RUN)? else { return Ok(spec) };
-    for key in ["threads", "memory_budget", "durability"] {
-        if run.get(key).is_some_and(|value| value.get_ref().is_array()) {
-            run.refuse(key, "a list as a matrix axis", "write one value")?;
-        }
+    let budget = amount(&run, "memory_budget", &[("x_data", Base::Data)], u64::MAX)?;
+    if let Some(Amount::Count(bytes)) = budget
+        && bytes < MEMORY_BUDGET_MIN
+    {
+        let why = format!("must be {MEMORY_BUDGET_MIN} bytes or more, not {bytes}");
+        return Err(run.invalid("memory_budget", why));
     }
-    spec.memory_budget =
-        run.size("memory_budget", MEMORY_BUDGET_MIN, u64::MAX)?.unwrap_or(spec.memory_budget);
+    spec.memory_budget = budget.unwrap_or(spec.memory_budget);
+    spec.engine = run.free_texts("engine")?;
     spec.durability =
         run.word("durability", &Durability::WORDS, &Durability::ALL)?.unwrap_or(spec.durability);
     spec.threads = run.integer("threads", 1, THREADS_MAX)?.map_or(spec.threads, |n| n as u32);

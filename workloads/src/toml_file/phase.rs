@@ -1,28 +1,30 @@
 //! The phases of a workload file.
 
+use super::choice::{arrivals, dist, scan};
 use super::table::{Section, Table};
 use super::{RECORDS_MAX, Result, amount};
-use crate::dist::{Dist, THETA_DEFAULT};
-use crate::error::Problem;
 use crate::op::OpKind;
-use crate::spec::{Amount, Base, Loop, Mix, Order, PhaseKind, PhaseSpec, ScanDist, ScanSpec, Until};
+use crate::spec::{Amount, Base, Loop, Mix, Order, PhaseKind, PhaseSpec, Until};
+use toml::de::DeValue;
 
 pub(super) static PHASE: Section = Section {
     name: "phase",
-    keys: &["kind", "name", "loop", "arrivals", "ops", "dist", "scan", "order", "batch", "until"],
+    keys: &[
+        "kind", "name", "loop", "arrivals", "ops", "dist", "scan", "retain", "order", "batch", "until",
+        "trace",
+    ],
 };
 pub(super) static OPS: Section = Section {
     name: "phase.ops",
-    keys: &["get", "get_absent", "put", "update", "insert", "delete", "scan", "rmw"],
+    keys: &["get", "get_absent", "put", "update", "insert", "delete", "scan", "rmw", "delete_range"],
 };
-pub(super) static DIST: Section = Section { name: "phase.dist", keys: &["kind", "theta", "data", "ops"] };
-pub(super) static SCAN: Section = Section { name: "phase.scan", keys: &["dist", "limit"] };
-pub(super) static UNTIL: Section =
-    Section { name: "phase.until", keys: &["records", "ops", "user_bytes", "s", "steady"] };
+pub(super) static UNTIL: Section = Section {
+    name: "phase.until",
+    keys: &["records", "ops", "user_bytes", "s", "steady", "min_s", "max_s", "debt_below"],
+};
 
 const BATCH_MAX: u64 = 1_000_000;
-const SCAN_LIMIT_MAX: u64 = u32::MAX as u64;
-const SCAN_LIMIT_DEFAULT: u64 = 100;
+const ALL_RECORDS: Amount = Amount::Times { factor: 1.0, of: Base::Records };
 const WAIT_DEFAULT_S: f64 = 60.0;
 /// How far the shares of a mix may be from 1 for rounding.
 const SHARE_SLACK: f64 = 1e-6;
@@ -36,43 +38,51 @@ pub(super) fn phases(file: &Table<'_>) -> Result<Vec<PhaseSpec>> {
 }
 
 fn phase(table: &Table<'_>) -> Result<PhaseSpec> {
-    let kinds = [
-        PhaseKind::Load,
-        PhaseKind::Age,
-        PhaseKind::Settle,
-        PhaseKind::Measure,
-        PhaseKind::Drain,
-        PhaseKind::Verify,
-    ];
-    let kind = table.word("kind", &["load", "age", "settle", "measure", "drain", "verify"], &kinds)?;
-    let kind = kind.ok_or_else(|| table.missing("kind"))?;
-    if table.text("loop")? == Some("open") {
-        table.refuse("loop", "an open loop", "write loop = \"closed\"")?;
-    }
-    table.refuse("arrivals", "\"arrivals\" (an open loop)", "leave it out")?;
+    let words = &["load", "age", "settle", "measure", "replay", "drain", "verify"];
+    let kind = table.word("kind", words, &PhaseKind::ALL)?.ok_or_else(|| table.missing("kind"))?;
     refuse_misplaced(table, kind)?;
+    let ops = mix(table, kind)?;
+    if table.get("retain").is_some() && ops.share(OpKind::DeleteRange) == 0.0 {
+        return Err(table.invalid("retain", "has no effect without delete_range in ops"));
+    }
+    let trace = table.text("trace")?.map(str::to_string);
+    if kind == PhaseKind::Replay && trace.is_none() {
+        return Err(table.missing("trace"));
+    }
+    let bases = [("x_records", Base::Records)];
     Ok(PhaseSpec {
         kind,
         name: table.text("name")?.unwrap_or(kind.name()).to_string(),
-        arrival: table.word("loop", &["closed"], &[Loop::Closed])?.unwrap_or(Loop::Closed),
-        ops: mix(table, kind)?,
+        arrival: arrival(table)?,
+        ops,
         dist: dist(table)?,
         scan: scan(table)?,
-        order: table
-            .word(
-                "order",
-                &["sequential", "random", "reverse"],
-                &[Order::Sequential, Order::Random, Order::Reverse],
-            )?
-            .unwrap_or(Order::Random),
+        order: order(table)?.unwrap_or(Order::Random),
         batch: table.integer("batch", 1, BATCH_MAX)?.map_or(1, |batch| batch as u32),
+        retain: amount(table, "retain", &bases, RECORDS_MAX)?.unwrap_or(ALL_RECORDS),
         until: until(table, kind)?,
+        trace,
     })
+}
+
+fn order(table: &Table<'_>) -> Result<Option<Order>> {
+    let kinds = [Order::Sequential, Order::Random, Order::Reverse];
+    table.word("order", &["sequential", "random", "reverse"], &kinds)
+}
+
+fn arrival(table: &Table<'_>) -> Result<Loop> {
+    let is_open = table.word("loop", &["closed", "open"], &[false, true])?.unwrap_or(false);
+    match (is_open, arrivals(table)?) {
+        (true, Some(arrivals)) => Ok(Loop::Open(arrivals)),
+        (true, None) => Err(table.missing("arrivals")),
+        (false, Some(_)) => Err(table.invalid("arrivals", "has no effect with loop = \"closed\"")),
+        (false, None) => Ok(Loop::Closed),
+    }
 }
 
 /// Refuses keys that would be without effect in a phase of this kind.
 fn refuse_misplaced(table: &Table<'_>, kind: PhaseKind) -> Result<()> {
-    for key in ["loop", "ops", "dist", "scan", "order", "batch", "until"] {
+    for key in PHASE.keys.iter().copied().filter(|key| !["kind", "name"].contains(key)) {
         if table.get(key).is_some() && !kind.keys().contains(&key) {
             return Err(table.invalid(key, format!("has no effect in a phase of kind {}", kind.name())));
         }
@@ -85,7 +95,7 @@ fn mix(table: &Table<'_>, kind: PhaseKind) -> Result<Mix> {
         return match kind {
             PhaseKind::Load => Ok(Mix::only(OpKind::Put)),
             PhaseKind::Age | PhaseKind::Measure => Err(table.missing("ops")),
-            PhaseKind::Settle | PhaseKind::Drain | PhaseKind::Verify => Ok(Mix::default()),
+            _ => Ok(Mix::default()),
         };
     };
     let mut mix = Mix::default();
@@ -101,82 +111,75 @@ fn mix(table: &Table<'_>, kind: PhaseKind) -> Result<Mix> {
     Ok(mix)
 }
 
-fn dist(table: &Table<'_>) -> Result<Dist> {
-    let Some(dist) = table.table("dist", &DIST)? else { return Ok(Dist::Uniform) };
-    let words = &["uniform", "zipf", "ycsb-zipf", "latest", "hotspot", "sequential", "permutation"];
-    let kinds = [
-        Dist::Uniform,
-        Dist::Zipf { theta: dist.number("theta", 0.01, 10.0)?.unwrap_or(THETA_DEFAULT) },
-        Dist::YcsbZipf,
-        Dist::Latest,
-        Dist::Hotspot {
-            data: dist.number("data", 0.0, 1.0)?.unwrap_or(0.2),
-            ops: dist.number("ops", 0.0, 1.0)?.unwrap_or(0.8),
-        },
-        Dist::Sequential,
-        Dist::Permutation,
-    ];
-    let found = dist.word("kind", words, &kinds)?.ok_or_else(|| dist.missing("kind"))?;
-    for key in ["theta", "data", "ops"] {
-        let fits = match found {
-            Dist::Zipf { .. } => key == "theta",
-            Dist::Hotspot { .. } => key != "theta",
-            _ => false,
-        };
-        if dist.get(key).is_some() && !fits {
-            let why = format!("has no effect with {}", found.name());
-            return Err(dist.invalid(key, why));
-        }
-    }
-    Ok(found)
-}
-
-fn scan(table: &Table<'_>) -> Result<ScanSpec> {
-    let mut spec = ScanSpec { dist: ScanDist::Fixed, limit: SCAN_LIMIT_DEFAULT as u32 };
-    if let Some(scan) = table.table("scan", &SCAN)? {
-        let kinds = [ScanDist::Fixed, ScanDist::Uniform];
-        spec.dist = scan.word("dist", &["fixed", "uniform"], &kinds)?.unwrap_or(spec.dist);
-        spec.limit = scan.integer("limit", 1, SCAN_LIMIT_MAX)?.map_or(spec.limit, |limit| limit as u32);
-    }
-    Ok(spec)
-}
-
 fn until(table: &Table<'_>, kind: PhaseKind) -> Result<Until> {
-    let all_records = Some(Amount::Times { factor: 1.0, of: Base::Records });
     let mut spec = Until::default();
     if let Some(until) = table.table("until", &UNTIL)? {
-        if until.get("steady").is_some() {
-            let problem = Problem::Unsupported {
-                what: "\"steady\" (the end at a steady state)",
-                instead: "write ops, user_bytes or s",
-            };
-            return Err(until.error("steady", problem));
-        }
         let by_kind: &[&str] = match kind {
             PhaseKind::Load => &["records", "s"],
-            PhaseKind::Age | PhaseKind::Measure => &["ops", "user_bytes", "s"],
-            PhaseKind::Settle | PhaseKind::Drain | PhaseKind::Verify => &["s"],
+            PhaseKind::Age => &["ops", "user_bytes", "s"],
+            PhaseKind::Measure => &["ops", "user_bytes", "s", "steady", "min_s", "max_s"],
+            PhaseKind::Settle | PhaseKind::Drain => &["s", "debt_below"],
+            PhaseKind::Replay | PhaseKind::Verify => &[],
         };
-        for key in ["records", "ops", "user_bytes", "s"] {
-            if until.get(key).is_some() && !by_kind.contains(&key) {
+        for key in UNTIL.keys {
+            if until.get(key).is_some() && !by_kind.contains(key) {
                 return Err(until.invalid(key, format!("does not end a phase of kind {}", kind.name())));
             }
         }
-        spec.records = match until.get("records").map(|records| records.get_ref().as_str()) {
-            Some(Some("all")) => all_records,
-            _ => amount(&until, "records", &[("x_records", Base::Records)], RECORDS_MAX)?,
-        };
-        spec.ops = amount(&until, "ops", &[("x_records", Base::Records)], u64::MAX)?;
-        let bases = [("x_data", Base::Data), ("x_memory", Base::Memory)];
-        spec.user_bytes = amount(&until, "user_bytes", &bases, u64::MAX)?;
-        spec.s = until.number("s", 0.001, f64::INFINITY)?;
+        spec = ends(&until)?;
     }
     let none = spec == Until::default();
     match kind {
-        PhaseKind::Load if spec.records.is_none() => spec.records = all_records,
+        PhaseKind::Load if spec.records.is_none() => spec.records = Some(ALL_RECORDS),
         PhaseKind::Measure | PhaseKind::Age if none => return Err(table.missing("until")),
-        PhaseKind::Settle | PhaseKind::Drain if none => spec.s = Some(WAIT_DEFAULT_S),
+        PhaseKind::Settle | PhaseKind::Drain if spec.s.is_none() => spec.s = Some(WAIT_DEFAULT_S),
         _ => {}
     }
     Ok(spec)
+}
+
+fn ends(until: &Table<'_>) -> Result<Until> {
+    let bases = [("x_data", Base::Data), ("x_memory", Base::Memory)];
+    let spec = Until {
+        records: match until.get("records").map(|records| records.get_ref().as_str()) {
+            Some(Some("all")) => Some(ALL_RECORDS),
+            _ => amount(until, "records", &[("x_records", Base::Records)], RECORDS_MAX)?,
+        },
+        ops: amount(until, "ops", &[("x_records", Base::Records)], u64::MAX)?,
+        user_bytes: amount(until, "user_bytes", &bases, u64::MAX)?,
+        s: until.number("s", 0.001, f64::INFINITY)?,
+        steady: until.flag("steady")?.unwrap_or(false),
+        min_s: until.number("min_s", 0.001, f64::INFINITY)?,
+        max_s: until.number("max_s", 0.001, f64::INFINITY)?,
+        debt_below: debt(until, &bases)?,
+    };
+    for (key, is_given) in [("min_s", spec.min_s.is_some()), ("max_s", spec.max_s.is_some())] {
+        if is_given && !spec.steady {
+            return Err(until.invalid(key, "has no effect without steady = true"));
+        }
+    }
+    if spec.steady && spec.s.is_some() {
+        return Err(until.invalid("s", "stands beside steady = true; write max_s"));
+    }
+    if spec.steady && spec.max_s.is_none() {
+        return Err(until.missing("max_s"));
+    }
+    if spec.min_s > spec.max_s {
+        return Err(until.invalid("min_s", "is more than max_s"));
+    }
+    Ok(spec)
+}
+
+/// Bytes, a multiple of the data or the memory, or a share of the data as in "1%".
+fn debt(until: &Table<'_>, bases: &[(&'static str, Base)]) -> Result<Option<Amount>> {
+    let Some(DeValue::String(text)) = until.get("debt_below").map(toml::Spanned::get_ref) else {
+        return amount(until, "debt_below", bases, u64::MAX);
+    };
+    let Some(percent) = text.strip_suffix('%') else { return amount(until, "debt_below", bases, u64::MAX) };
+    match percent.trim().parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => {
+            Ok(Some(Amount::Times { factor: percent / 100.0, of: Base::Data }))
+        }
+        _ => Err(until.invalid("debt_below", format!("must be a size or as in \"1%\", not \"{text}\""))),
+    }
 }

@@ -1,5 +1,7 @@
 //! A TOML table read key by key, with the line of everything, so that an error can say where it is.
 
+use std::collections::BTreeMap;
+
 use crate::error::{Problem, SpecError};
 use crate::units::parse_size;
 use toml::Spanned;
@@ -79,14 +81,6 @@ impl<'a> Table<'a> {
         self.table.get(key)
     }
 
-    /// Refuses a key of the format that this version does not run.
-    pub(super) fn refuse(&self, key: &str, what: &'static str, instead: &'static str) -> Result<()> {
-        match self.get(key) {
-            None => Ok(()),
-            Some(_) => Err(self.error(key, Problem::Unsupported { what, instead })),
-        }
-    }
-
     pub(super) fn table(&self, key: &'static str, section: &'static Section) -> Result<Option<Table<'a>>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let table = value.get_ref().as_table().ok_or_else(|| self.wrong_type(key, "a table"))?;
@@ -114,6 +108,18 @@ impl<'a> Table<'a> {
         let wrong = || self.wrong_type(key, "a list of texts in quotes");
         let array = value.get_ref().as_array().ok_or_else(wrong)?;
         array.iter().map(|text| text.get_ref().as_str().map(String::from).ok_or_else(wrong)).collect()
+    }
+
+    /// A table of texts whose keys are the user's own.
+    pub(super) fn free_texts(&self, key: &'static str) -> Result<BTreeMap<String, String>> {
+        let Some(value) = self.get(key) else { return Ok(BTreeMap::new()) };
+        let wrong = || self.wrong_type(key, "a table of texts in quotes");
+        let table = value.get_ref().as_table().ok_or_else(wrong)?;
+        let entry = |(name, text): (&Spanned<std::borrow::Cow<'_, str>>, &Value<'_>)| {
+            let text = text.get_ref().as_str().ok_or_else(wrong)?;
+            Ok((name.get_ref().to_string(), text.to_string()))
+        };
+        table.iter().map(entry).collect()
     }
 
     /// A word out of a list of words, each with what it stands for.

@@ -1,6 +1,7 @@
 //! The file format: the reference file holds every key, and every error says where and what to write.
 
-use super::phase::{DIST, OPS, PHASE, SCAN, UNTIL};
+use super::choice::{ARRIVALS, DIST, SCAN, VALUE};
+use super::phase::{OPS, PHASE, UNTIL};
 use super::*;
 use crate::{Scale, ready};
 use std::collections::BTreeSet;
@@ -39,6 +40,7 @@ fn collect(section: &'static Section, table: &DeTable<'_>, used: &mut BTreeSet<(
             ("phase", "dist") => Some(&DIST),
             ("phase", "scan") => Some(&SCAN),
             ("phase", "until") => Some(&UNTIL),
+            ("phase", "arrivals") => Some(&ARRIVALS),
             _ => None,
         };
         used.insert((section.name, key));
@@ -54,22 +56,19 @@ fn collect(section: &'static Section, table: &DeTable<'_>, used: &mut BTreeSet<(
 
 #[test]
 fn the_reference_file_is_read_and_uses_every_key() {
-    let spec = parse("reference.toml", ready::REFERENCE).expect("the reference file is right");
-    assert_eq!(spec.phases.len(), 7);
+    let source = Source { file: "reference.toml", text: ready::REFERENCE };
+    let specs = parse_cells(source.file, source.text).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(specs[0].phases.len(), 9);
     let parsed = DeTable::parse(ready::REFERENCE).unwrap();
-    let mut used = BTreeSet::new();
-    collect(&FILE, parsed.get_ref(), &mut used);
-    for section in [&FILE, &DATA, &KEY, &VALUE, &RUN, &VERIFY, &PHASE, &OPS, &DIST, &SCAN, &UNTIL] {
+    let mut used = BTreeSet::from([("the file", "matrix".to_string())]);
+    let cells = matrix::cells(source, parsed.get_ref()).unwrap();
+    assert_eq!((cells.len(), specs.len()), (180, 180));
+    cells.iter().for_each(|(_, table)| collect(&FILE, table, &mut used));
+    for section in [&FILE, &DATA, &KEY, &VALUE, &RUN, &VERIFY, &PHASE, &OPS, &DIST, &SCAN, &UNTIL, &ARRIVALS]
+    {
         for key in section.keys {
-            if used.contains(&(section.name, key.to_string())) {
-                continue;
-            }
-            // What is refused cannot stand in a file that is read: a comment shows it.
-            let refused = ["matrix", "arrivals", "steady"].contains(key);
-            let shown = ready::REFERENCE
-                .lines()
-                .any(|line| line.trim_start().starts_with('#') && line.contains(&format!("{key} = ")));
-            assert!(refused && shown, "reference.toml lacks \"{key}\" of {}", section.name);
+            let is_used = used.contains(&(section.name, key.to_string()));
+            assert!(is_used, "reference.toml lacks \"{key}\" of {}", section.name);
         }
     }
 }
@@ -77,9 +76,10 @@ fn the_reference_file_is_read_and_uses_every_key() {
 #[test]
 fn every_ready_file_is_read_under_its_own_name() {
     for ready in ready::all() {
-        let spec = parse(ready.name, ready.text).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(spec.name, ready.name);
-        assert!(!spec.purpose.is_empty());
+        for spec in parse_cells(ready.name, ready.text).unwrap_or_else(|error| panic!("{error}")) {
+            assert_eq!(spec.name, ready.name);
+            assert!(!spec.purpose.is_empty());
+        }
     }
 }
 
@@ -87,7 +87,7 @@ fn every_ready_file_is_read_under_its_own_name() {
 fn defaults_are_visible() {
     let spec = parse("t.toml", GOOD).unwrap();
     assert_eq!(spec.data.key.kind, KeyKind::Hash16);
-    assert_eq!((spec.data.value.size, spec.run.threads, spec.run.seed), (100, 1, 42));
+    assert_eq!((spec.data.value.sizes.max(), spec.run.threads, spec.run.seed), (100, 1, 42));
     assert_eq!(spec.phases[0].until.records, Some(Amount::Times { factor: 1.0, of: Base::Records }));
     assert_eq!(spec.resolved().phases[0].until.records, Some(Amount::Count(10)));
     assert_eq!(spec.verify, VerifySpec { read_sample: 0.01, final_scan: true });
@@ -101,9 +101,11 @@ fn defaults_are_visible() {
 fn what_is_written_out_is_read_as_the_same_workload() {
     let reference = ready::Ready { name: "reference", text: ready::REFERENCE };
     for ready in ready::all().iter().chain([&reference]) {
-        for spec in [ready.spec(), ready.spec().scaled(Scale::Lab), ready.spec().resolved()] {
-            let text = to_text(&spec).unwrap();
-            assert_eq!(parse(ready.name, &text).unwrap_or_else(|error| panic!("{error}\n{text}")), spec);
+        for cell in ready.cells() {
+            for spec in [cell.scaled(Scale::Lab), cell.resolved(), cell] {
+                let text = to_text(&spec).unwrap();
+                assert_eq!(parse(ready.name, &text).unwrap_or_else(|error| panic!("{error}\n{text}")), spec);
+            }
         }
     }
 }
@@ -124,7 +126,7 @@ fn unknown_keys_name_line_and_nearest_key() {
     );
     assert_eq!(
         error_after("{ durability = \"os\" }", "{ xyzzy = 1 }"),
-        "t.toml:4: unknown key \"xyzzy\" in run; known: memory_budget, durability, threads, seed, repeats"
+        "t.toml:4: unknown key \"xyzzy\" in run; known: memory_budget, durability, threads, seed, repeats, engine"
     );
 }
 
@@ -167,18 +169,151 @@ fn wrong_values_say_what_to_write() {
 }
 
 #[test]
-fn later_parts_of_the_format_are_refused_by_name() {
-    for (from, to) in [
-        ("{ s = 1 }", "{ steady = true }"),
-        ("ops = {", "loop = \"open\", ops = {"),
-        ("ops = {", "arrivals = { rate = 1 }, ops = {"),
-        ("data =", "matrix = {}\ndata ="),
-        ("run = {", "run = { threads = [1, 8],"),
-        ("records = 10", "records = 10, value = { dist = \"pareto\" }"),
+fn keys_without_effect_and_impossible_wishes_are_refused() {
+    for (from, to, message) in [
+        ("{ s = 1 }", "{ steady = true }", "t.toml:7: \"max_s\" is missing in phase.until"),
+        ("{ s = 1 }", "{ s = 1, max_s = 2 }", "t.toml:7: \"max_s\" has no effect without steady = true"),
+        (
+            "{ s = 1 }",
+            "{ s = 1, debt_below = 5 }",
+            "t.toml:7: \"debt_below\" does not end a phase of kind measure",
+        ),
+        ("ops = {", "loop = \"open\", ops = {", "t.toml:7: \"arrivals\" is missing in phase"),
+        (
+            "ops = {",
+            "arrivals = { kind = \"constant\", rate = 1 }, ops = {",
+            "t.toml:7: \"arrivals\" has no effect with loop = \"closed\"",
+        ),
+        (
+            "ops = {",
+            "loop = \"open\", arrivals = { kind = \"poisson\", rate = \"0.8x\" }, ops = {",
+            "t.toml:7: \"rate\" must be a number or as in \"0.8x_max\", not \"0.8x\"",
+        ),
+        (
+            "ops = {",
+            "loop = \"open\", arrivals = { kind = \"poisson\", rate = 1, on_s = 1 }, ops = {",
+            "t.toml:7: \"on_s\" has no effect with poisson",
+        ),
+        (
+            "ops = {",
+            "dist = { kind = \"spatial\", p = 0.5 }, ops = {",
+            "t.toml:7: \"p\" has no effect with spatial",
+        ),
+        (
+            "ops = {",
+            "dist = { kind = \"spacial\" }, ops = {",
+            "t.toml:7: unknown kind \"spacial\"; did you mean \"spatial\"?",
+        ),
+        (
+            "records = 10",
+            "records = 10, value = { dist = \"pareto\", size = 9 }",
+            "t.toml:3: \"size\" has no effect with pareto",
+        ),
+        (
+            "records = 10",
+            "records = 10, value = { dist = \"uniform\", min = 9 }",
+            "t.toml:3: \"max\" is missing in data.value",
+        ),
+        (
+            "records = 10",
+            "records = 10, key = { kind = \"int8\", series = 9 }",
+            "t.toml:3: \"series\" has no effect with int8",
+        ),
+        (
+            "records = 10",
+            "records = 10, key = { kind = \"hash16\", order = \"ordered\" }",
+            "t.toml:3: \"order\" must be \"hashed\" for hash16; text24 has both",
+        ),
+        (
+            "records = 10 }\nrun = {",
+            "records = \"2x_memory\" }\nrun = { memory_budget = \"0.5x_data\",",
+            "t.toml:4: \"run\" has a memory_budget that follows the data, and data.records that follow it",
+        ),
+        (
+            "get = 1.0",
+            "get = 0.9, delete_range = 0.1",
+            "t.toml:5: \"phase\" delete_range in phase \"measure\" needs keys in record order, not hash16 in hashed order",
+        ),
+        ("ops = {", "retain = 5, ops = {", "t.toml:7: \"retain\" has no effect without delete_range in ops"),
+        ("{ kind = \"load\" }", "{ kind = \"replay\" }", "t.toml:6: \"trace\" is missing in phase"),
     ] {
-        let message = error_after(from, to);
-        assert!(message.contains("is not supported yet; "), "{message}");
+        assert_eq!(error_after(from, to), message);
     }
+}
+
+#[test]
+fn a_range_delete_needs_threads_that_divide_the_series() {
+    let text = |key: &str, threads: u32| {
+        GOOD.replace("records = 10", &format!("records = 10, key = {{ {key} }}"))
+            .replace("get = 1.0", "insert = 0.9, delete_range = 0.1")
+            .replace("durability = \"os\"", &format!("threads = {threads}"))
+    };
+    let refused = |key, threads| parse("t.toml", &text(key, threads)).unwrap_err().to_string();
+    assert!(refused("kind = \"series16\", series = 10", 3).ends_with("divides 10 series, not 3"));
+    assert!(refused("kind = \"int8\"", 2).ends_with("one thread, not 2, where keys are no series"));
+    let mut spec = parse("t.toml", &text("kind = \"series16\", series = 10", 5)).unwrap();
+    assert_eq!(spec.problem(), None);
+    spec.run.threads = 4;
+    assert!(spec.problem().is_some_and(|why| why.contains("not 4")), "the command line may change it");
+}
+
+#[test]
+fn a_matrix_is_all_combinations_in_the_order_of_the_file() {
+    let text = GOOD
+        .replace("records = 10", "records = [10, 20]")
+        .replace("durability = \"os\"", "threads = [1, 8]")
+        .replace("phase = [", "matrix = { \"phase.measure.dist\" = [{ kind = \"zipf\", theta = 0.5 }, { kind = \"uniform\" }] }\nphase = [");
+    let cells = parse_cells("t.toml", &text).unwrap();
+    let labels: Vec<&str> = cells.iter().map(|cell| cell.label.as_str()).collect();
+    assert_eq!(labels.len(), 8);
+    assert_eq!(labels[0], "records=10 threads=1 measure.dist=zipf,theta:0.5");
+    assert_eq!(labels[1], "records=10 threads=1 measure.dist=uniform");
+    assert_eq!(labels[7], "records=20 threads=8 measure.dist=uniform");
+    assert_eq!((cells[7].records(), cells[7].run.threads), (20, 8));
+    assert_eq!(cells[7].phases[1].dist, crate::dist::Dist::Uniform);
+    assert_eq!(cells[0].phases[1].dist, crate::dist::Dist::Zipf { theta: 0.5 });
+    let message = parse("t.toml", &text).unwrap_err().to_string();
+    assert_eq!(message, "t.toml: \"matrix\" has 8 cells where one workload is wanted");
+}
+
+#[test]
+fn axes_reach_tables_that_are_not_there_and_options_of_engines() {
+    let matrix =
+        "matrix = { \"run.engine.lsm\" = [\"filter=none\", \"filter_bits=5\"], \"data.value.size\" = [8] }";
+    let text = GOOD.replace("phase = [", &format!("{matrix}\nphase = ["));
+    let cells = parse_cells("t.toml", &text).unwrap();
+    assert_eq!(cells[1].run.engine.get("lsm").map(String::as_str), Some("filter_bits=5"));
+    assert_eq!(cells[1].label, "engine.lsm=filter_bits=5 value.size=8");
+    assert_eq!(cells[0].data.entry_bytes(), 24);
+    assert_eq!(cells[0].seen_by("btree"), cells[1].seen_by("btree"), "one run serves both");
+    assert_ne!(cells[0].seen_by("lsm"), cells[1].seen_by("lsm"));
+}
+
+#[test]
+fn wrong_axes_say_where_and_what() {
+    for (matrix, message) in [
+        ("5", "\"matrix\" must be a table of lists"),
+        ("{ \"data.value.size\" = 5 }", "\"matrix\" must hold lists under quoted paths"),
+        ("{ data.value.size = [5] }", "\"matrix\" must hold lists under quoted paths"),
+        ("{ \"data.value.size\" = [] }", "\"matrix\" is an axis without values"),
+        (
+            "{ \"name\" = [\"x\"] }",
+            "\"matrix\" has no axis \"name\"; begin with data., run., verify. or phase.NAME.",
+        ),
+        ("{ \"phase.x.dist\" = [1] }", "\"matrix\" names no phase \"x\"; the file has load, measure"),
+        ("{ \"data.records.x\" = [1] }", "\"matrix\" reaches through \"records\", which is no table"),
+        ("{ \"data.value.sise\" = [1] }", "unknown key \"sise\" in data.value; did you mean \"size\"?"),
+        ("{ \"data.value.size\" = [8, 7] }", "\"size\" must be from 8 to 67108864, not 7"),
+        ("{ \"run.durability\" = [\"os\", \"dsk\"] }", "unknown durability \"dsk\"; did you mean \"disk\"?"),
+    ] {
+        let found = error_after("phase = [", &format!("matrix = {matrix}\nphase = ["));
+        assert!(found.starts_with(&format!("t.toml:5: {message}")), "{found}");
+    }
+    let twice = error_after("records = 10 }", "records = [1, 2] }\nmatrix = { \"data.records\" = [3] }");
+    assert!(twice.contains("has a second axis \"records\""), "{twice}");
+    let many = (0..40).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
+    let many = error_after("durability = \"os\"", &format!("seed = [{many}], repeats = [{many}]"));
+    assert!(many.ends_with("has more than 1000 cells"), "{many}");
 }
 
 #[test]
@@ -193,6 +328,7 @@ proptest::proptest! {
         let text = ready::REFERENCE;
         let start = at.index(text.len());
         let end = (start + len).min(text.len());
-        let _ = parse("t.toml", &format!("{}{with}{}", &text[..start], &text[end..])).map(|spec| spec.resolved());
+        let _ = parse_cells("t.toml", &format!("{}{with}{}", &text[..start], &text[end..]))
+            .map(|cells| cells[0].resolved());
     }
 }
