@@ -121,10 +121,16 @@ fn a_sector_that_moved_or_went_blank(engine: Engine) -> Result<()> {
                         continue;
                     }
                     let context = format!("{left:?}: sectors {n} and {m} of {name} are swapped");
-                    patient.damaged(&context, |disk, dir| {
-                        overwrite(disk, &dir.join(&name), n * SECTOR, sector(m));
-                        overwrite(disk, &dir.join(&name), m * SECTOR, sector(n));
-                    });
+                    // A closed log says so at its front and behind its last frame. Damage to both places at once,
+                    // together with that frame, leaves what a crash might: this one swap cannot be told.
+                    let hits_both =
+                        left == Left::Logged && name.ends_with(".wal") && (n, m) == (1, sectors - 1);
+                    if !hits_both {
+                        patient.damaged(&context, |disk, dir| {
+                            overwrite(disk, &dir.join(&name), n * SECTOR, sector(m));
+                            overwrite(disk, &dir.join(&name), m * SECTOR, sector(n));
+                        });
+                    }
                     patient.damaged(
                         &format!("{left:?}: sector {n} of {name} lies at {m} too"),
                         |disk, dir| {
