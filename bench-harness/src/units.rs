@@ -1,30 +1,4 @@
-//! Numbers as people write and read them: `8KiB`, `1_000_000`, `1.5 s`.
-
-/// Parses a number of bytes: a plain number, or one with `KiB`, `MiB`, `GiB`, `KB`, `MB`, `GB` or `B`.
-///
-/// ```
-/// use bench_harness::units::parse_bytes;
-/// assert_eq!(parse_bytes("8KiB"), Some(8192));
-/// assert_eq!(parse_bytes("1_000"), Some(1000));
-/// assert_eq!(parse_bytes("many"), None);
-/// ```
-pub fn parse_bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
-    let (number, unit) = text.split_at_checked(digits)?;
-    let number: u64 = number.replace('_', "").parse().ok()?;
-    let scale = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "kib" | "k" => 1 << 10,
-        "mib" | "m" => 1 << 20,
-        "gib" | "g" => 1 << 30,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        _ => return None,
-    };
-    number.checked_mul(scale)
-}
+//! Numbers as people read them: `8.00 KiB`, `1,000,000`, `1.50 s`.
 
 /// Bytes with a binary unit and three significant digits or so: `512 B`, `31.9 MiB`.
 pub fn bytes(count: u64) -> String {
@@ -99,7 +73,42 @@ mod tests {
         assert_eq!(or_dash(None), "-");
         assert_eq!(nearest("btre", ["lsm", "btree"]), Some("btree"));
         assert_eq!(nearest("zzzzzzzz", ["lsm", "btree"]), None);
-        assert_eq!(parse_bytes("32 MiB"), Some(32 << 20));
-        assert_eq!(parse_bytes("99999999999GiB"), None);
+    }
+
+    #[test]
+    fn engine_options_and_workload_files_read_sizes_alike() {
+        // Neither crate may depend on the other, so their two parsers meet here.
+        let texts = [
+            "0",
+            "100",
+            "100B",
+            "64KiB",
+            "64 KiB",
+            "8kib",
+            "1.5GiB",
+            "5MB",
+            "2tib",
+            "3KB",
+            " 7 ",
+            "",
+            "KiB",
+            "-1",
+            "1..2MiB",
+            "1K",
+            "1M",
+            "1_000",
+            "1XB",
+            "1 TB",
+            "99999999999TiB",
+            "nan",
+            "inf",
+            "1e3",
+            "+5",
+            ".5KiB",
+        ];
+        for text in texts {
+            let option = kv_api::options::parse_size("size", text).ok();
+            assert_eq!(option, workloads::units::parse_size(text).ok(), "{text:?}");
+        }
     }
 }

@@ -124,17 +124,38 @@ impl Default for CommonOptions {
     }
 }
 
-/// Reads a number of bytes with an optional unit: `4096`, `8KiB`, `1MiB` or `1GiB`. `option` is named in the error.
+/// The units of a size, and how many bytes each has.
+const SIZE_UNITS: [(&str, u64); 9] = [
+    ("", 1),
+    ("b", 1),
+    ("kib", 1 << 10),
+    ("mib", 1 << 20),
+    ("gib", 1 << 30),
+    ("tib", 1 << 40),
+    ("kb", 1_000),
+    ("mb", 1_000_000),
+    ("gb", 1_000_000_000),
+];
+
+/// Reads a size in bytes, with an optional unit in upper or lower case and perhaps a fraction: `4096`, `8KiB`,
+/// `1.5 GiB`, `5MB`. `option` is named in the error. Workload files write sizes the same way.
 ///
 /// # Errors
 /// `InvalidOptions` for anything else, and for more than 64 bits.
 pub fn parse_size(option: &str, text: &str) -> Result<u64, Error> {
-    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("", 0)];
-    let parsed = units.iter().find_map(|(unit, shift)| {
-        let digits = text.strip_suffix(unit)?;
-        digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
-    });
-    parsed.ok_or_else(|| {
+    let parse = || {
+        let text = text.trim();
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at_checked(end)?;
+        let unit = unit.trim().to_ascii_lowercase();
+        let (_, factor) = SIZE_UNITS.iter().find(|(name, _)| *name == unit)?;
+        if let Ok(whole) = number.parse::<u64>() {
+            return whole.checked_mul(*factor);
+        }
+        let bytes = number.parse::<f64>().ok()? * *factor as f64;
+        (bytes < u64::MAX as f64).then_some(bytes.round() as u64)
+    };
+    parse().ok_or_else(|| {
         Error::invalid(
             option.to_owned(),
             format!("`{text}` is not a size; write it as 4096, 4KiB, 1MiB or 1GiB"),
@@ -210,10 +231,12 @@ mod tests {
 
     #[test]
     fn sizes_have_a_unit_or_none() {
-        for (text, bytes) in [("4096", 4096), ("8KiB", 8192), ("1MiB", 1 << 20), ("2 GiB", 2 << 30)] {
+        for (text, bytes) in
+            [("4096", 4096), ("8KiB", 8192), ("1MiB", 1 << 20), ("2 GiB", 2 << 30), ("1.5kib", 1536)]
+        {
             assert_eq!(parse_size("memtable", text).ok(), Some(bytes), "{text}");
         }
-        for text in ["", "KiB", "-1", "1TB", "99999999999GiB"] {
+        for text in ["", "KiB", "-1", "1TB", "1_000", "99999999999GiB"] {
             assert!(
                 parse_size("memtable", text).is_err_and(|e| e.to_string().contains("memtable")),
                 "{text}"

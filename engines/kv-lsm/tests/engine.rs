@@ -8,12 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kv_api::{
-    Background, Batch, CommonOptions, Direction, Durability, EntryRef, IoMode, KeyRange, Kv, KvRead, Result,
-    ScanOptions, Shape, Snapshot, SortedSource,
+    Background, Batch, Direction, Durability, EntryRef, IoMode, KeyRange, Kv, KvRead, Result, ScanOptions,
+    Shape, Snapshot, SortedSource,
 };
 use kv_io::Env;
 use kv_io::sim::{CrashPolicy, SimVfs};
 use kv_lsm::{FilterKind, LsmEngine, LsmOptions, ReadMode};
+
+mod setup;
+
+use setup::hostile;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -62,23 +66,6 @@ impl Rng {
 
 fn borrow(range: &(Bound<Vec<u8>>, Bound<Vec<u8>>)) -> KeyRange<'_> {
     KeyRange { start: range.0.as_ref().map(Vec::as_slice), end: range.1.as_ref().map(Vec::as_slice) }
-}
-
-fn hostile() -> LsmOptions {
-    LsmOptions {
-        common: CommonOptions {
-            memory_budget: 256 << 10,
-            background: Background::Inline,
-            io: IoMode::Buffered,
-            ..CommonOptions::default()
-        },
-        memtable: Some(1 << 10),
-        block_size: 512,
-        table_size: Some(4 << 10),
-        size_ratio: 2,
-        l0_trigger: 2,
-        ..LsmOptions::default()
-    }
 }
 
 /// An engine, the map it must agree with, and snapshots with the maps of their time.

@@ -5,35 +5,19 @@ use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
-use kv_api::{
-    Background, Batch, Cause, CommonOptions, Durability, Error, ErrorKind, IoMode, KeyRange, Kv, KvRead,
-    Result, ScanOptions,
-};
+use kv_api::{Batch, Cause, Durability, Error, ErrorKind, KeyRange, Kv, KvRead, Result, ScanOptions};
 use kv_io::Env;
 use kv_io::Vfs;
 use kv_io::sim::{CrashPolicy, FaultOp, Repeat, SimVfs};
 use kv_io::vfs::OpenOptions;
-use kv_lsm::{LsmEngine, LsmOptions};
+use kv_lsm::LsmEngine;
 
-fn options() -> LsmOptions {
-    LsmOptions {
-        common: CommonOptions {
-            memory_budget: 256 << 10,
-            background: Background::Inline,
-            io: IoMode::Buffered,
-            ..CommonOptions::default()
-        },
-        memtable: Some(1 << 10),
-        block_size: 512,
-        table_size: Some(4 << 10),
-        size_ratio: 2,
-        l0_trigger: 2,
-        ..LsmOptions::default()
-    }
-}
+mod setup;
+
+use setup::hostile;
 
 fn open(disk: &Arc<SimVfs>) -> Result<LsmEngine> {
-    LsmEngine::open_with(Env::simulated(disk.clone(), 1), Path::new("/db"), options())
+    LsmEngine::open_with(Env::simulated(disk.clone(), 1), Path::new("/db"), hostile())
 }
 
 /// Writes rounds of ten keys until one fails; returns the rounds acknowledged and the error.
@@ -191,7 +175,7 @@ fn a_damaged_byte_is_an_error_and_never_another_answer() -> Result<()> {
     db.flush()?;
     db.close()?;
     let contents = || -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let mut options = options();
+        let mut options = hostile();
         (options.common.read_only, options.common.create) = (true, false);
         let db = LsmEngine::open_with(Env::simulated(disk.clone(), 1), Path::new("/db"), options)?;
         let mut out = Vec::new();

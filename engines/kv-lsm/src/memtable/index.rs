@@ -1,0 +1,244 @@
+//! The index of a memtable: the trait in front of it, the skiplist behind it, and runs of entries copied out of it.
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::ops::Bound;
+
+use crossbeam_skiplist::SkipMap;
+use kv_api::Direction;
+
+use crate::entry::{Entry, Tag, head64};
+
+/// A sorted set of entries that one thread adds to while others read.
+pub trait MemIndex: Send + Sync {
+    /// Adds an entry; no two entries have the same key and tag.
+    fn insert(&self, entry: Entry<'_>);
+
+    /// Calls `found` with the first entry of `key` at or after `tag`, or returns false if there is none.
+    fn get(&self, key: &[u8], tag: Tag, found: &mut dyn FnMut(Entry<'_>)) -> bool;
+
+    /// Appends up to `count` entries to `run`, from `place` in `direction`. Copies, so that a walk holds no
+    /// reference into the index between two calls.
+    fn copy_run(&self, place: Place<'_>, direction: Direction, count: usize, run: &mut Run);
+}
+
+/// Where a walk begins: the gap between two entries, or an end.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'a> {
+    /// The end that the direction starts from.
+    Edge,
+    /// Before the first entry at or after this key and tag: forward gives that one, reverse the one before it.
+    Before(&'a [u8], Tag),
+    /// Behind the entry with this key and tag, in the direction of the walk.
+    Beyond(&'a [u8], Tag),
+}
+
+/// Bytes of a skiplist node besides key and value: counts, the record, a tower of two links on average, and what
+/// the allocator adds to two allocations.
+pub const NODE_BYTES: u64 = 8 + 40 + 16 + 16;
+
+/// A skiplist (Pugh, CACM 1990), lock-free for readers and writers.
+#[derive(Default)]
+pub struct SkipIndex {
+    map: SkipMap<Record, ()>,
+}
+
+/// What the skiplist stores: key and value in one allocation, and the head beside the node so that most
+/// comparisons stay in the node.
+struct Record {
+    head: u64,
+    tag: Tag,
+    key_len: u32,
+    bytes: Box<[u8]>,
+}
+
+impl Record {
+    fn entry(&self) -> Entry<'_> {
+        let (key, value) = self.bytes.split_at(self.key_len as usize);
+        Entry { key, tag: self.tag, value }
+    }
+}
+
+/// A key and tag to look for, without building a [`Record`].
+struct Probe<'a> {
+    head: u64,
+    tag: Tag,
+    key: &'a [u8],
+}
+
+/// What records and probes are compared by.
+trait Sorted {
+    fn parts(&self) -> (u64, &[u8], Tag);
+}
+
+impl Sorted for Record {
+    fn parts(&self) -> (u64, &[u8], Tag) {
+        (self.head, self.entry().key, self.tag)
+    }
+}
+
+impl Sorted for Probe<'_> {
+    fn parts(&self) -> (u64, &[u8], Tag) {
+        (self.head, self.key, self.tag)
+    }
+}
+
+fn order(a: (u64, &[u8], Tag), b: (u64, &[u8], Tag)) -> Ordering {
+    a.0.cmp(&b.0).then_with(|| a.1.cmp(b.1)).then_with(|| b.2.cmp(&a.2))
+}
+
+impl<'a> Borrow<dyn Sorted + 'a> for Record {
+    fn borrow(&self) -> &(dyn Sorted + 'a) {
+        self
+    }
+}
+
+impl PartialEq for dyn Sorted + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        order(self.parts(), other.parts()).is_eq()
+    }
+}
+
+impl Eq for dyn Sorted + '_ {}
+
+impl PartialOrd for dyn Sorted + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for dyn Sorted + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        order(self.parts(), other.parts())
+    }
+}
+
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Record {}
+
+impl PartialOrd for Record {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Record {
+    fn cmp(&self, other: &Self) -> Ordering {
+        order(self.parts(), other.parts())
+    }
+}
+
+impl MemIndex for SkipIndex {
+    fn insert(&self, entry: Entry<'_>) {
+        let mut bytes = Vec::with_capacity(entry.key.len() + entry.value.len());
+        bytes.extend_from_slice(entry.key);
+        bytes.extend_from_slice(entry.value);
+        let key_len = crate::num::to_u32(entry.key.len());
+        let record = Record { head: head64(entry.key), tag: entry.tag, key_len, bytes: bytes.into() };
+        self.map.get_or_insert(record, ());
+    }
+
+    fn get(&self, key: &[u8], tag: Tag, found: &mut dyn FnMut(Entry<'_>)) -> bool {
+        let probe = Probe { head: head64(key), tag, key };
+        let Some(node) = self.map.lower_bound::<dyn Sorted>(Bound::Included(&probe)) else { return false };
+        let entry = node.key().entry();
+        if entry.key != key {
+            return false;
+        }
+        found(entry);
+        true
+    }
+
+    fn copy_run(&self, place: Place<'_>, direction: Direction, count: usize, run: &mut Run) {
+        let probe = |key, tag| Probe { head: head64(key), tag, key };
+        let first = match (place, direction) {
+            (Place::Edge, Direction::Forward) => self.map.front(),
+            (Place::Edge, Direction::Reverse) => self.map.back(),
+            (Place::Before(key, tag), Direction::Forward) => {
+                self.map.lower_bound::<dyn Sorted>(Bound::Included(&probe(key, tag)))
+            }
+            (Place::Beyond(key, tag), Direction::Forward) => {
+                self.map.lower_bound::<dyn Sorted>(Bound::Excluded(&probe(key, tag)))
+            }
+            (Place::Before(key, tag) | Place::Beyond(key, tag), Direction::Reverse) => {
+                self.map.upper_bound::<dyn Sorted>(Bound::Excluded(&probe(key, tag)))
+            }
+        };
+        let Some(mut node) = first else { return };
+        for _ in 0..count {
+            run.push(node.key().entry());
+            let moved = match direction {
+                Direction::Forward => node.move_next(),
+                Direction::Reverse => node.move_prev(),
+            };
+            if !moved || run.bytes.len() >= RUN_BYTES_MAX {
+                break;
+            }
+        }
+    }
+}
+
+/// A run stops growing once it holds this many bytes.
+const RUN_BYTES_MAX: usize = 64 << 10;
+/// The longest run, in entries.
+pub const RUN_COUNT_MAX: usize = 64;
+
+/// Copies of consecutive entries, in the direction of the walk that made them.
+#[derive(Debug, Default)]
+pub struct Run {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start: usize,
+    key_len: usize,
+    value_len: usize,
+    tag: Tag,
+}
+
+impl Run {
+    fn push(&mut self, entry: Entry<'_>) {
+        let span = Span {
+            start: self.bytes.len(),
+            key_len: entry.key.len(),
+            value_len: entry.value.len(),
+            tag: entry.tag,
+        };
+        self.bytes.extend_from_slice(entry.key);
+        self.bytes.extend_from_slice(entry.value);
+        self.spans.push(span);
+    }
+
+    /// Forgets the entries.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.spans.clear();
+        // A single huge value must not stay with the walk.
+        self.bytes.shrink_to(2 * RUN_BYTES_MAX);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Entry `at`, if there are so many.
+    pub fn entry(&self, at: usize) -> Option<Entry<'_>> {
+        let span = self.spans.get(at)?;
+        let bytes = self.bytes.get(span.start..)?;
+        let (key, rest) = bytes.split_at_checked(span.key_len)?;
+        Some(Entry { key, tag: span.tag, value: rest.get(..span.value_len)? })
+    }
+}
