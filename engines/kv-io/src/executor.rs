@@ -289,8 +289,8 @@ impl Executor {
         let look = match outcome {
             Ok(None) => Look::Idle,
             Ok(Some(Ok(()))) => Look::Done,
-            // The engine was closed under it: nobody waits for the job, and nothing went wrong.
-            Ok(Some(Err(error))) if error.kind() == ErrorKind::Closed => Look::Idle,
+            // The engine was closed under it: nothing went wrong, and whoever waits looks again.
+            Ok(Some(Err(error))) if error.kind() == ErrorKind::Closed => Look::Done,
             Ok(Some(Err(error))) => Look::Failed(error),
             Err(panic) => Look::Failed(panicked(&*panic)),
         };

@@ -285,15 +285,21 @@ impl Core {
     }
 
     /// Gives the cache what memtables, merges, filters and indexes leave of the budget: the active memtable and
-    /// those that wait are reckoned full.
+    /// those that wait are reckoned full, flushed ones that a scan still holds as they are, and a merge always takes
+    /// its buffers. So what is declared lies below the budget while memtables fill and no merge runs; that room is
+    /// kept free because emptying the cache when a writer needs it would be paid by the writer.
+    ///
+    /// It is called by jobs, never under the commit lock. Between the sealing of a memtable and the start of its
+    /// flush the sum may therefore lie above the budget by what is written meanwhile.
     pub fn resize_cache(&self) {
         let budget = self.options.common.memory_budget;
         let state = self.state();
         let memtables = self.sizes.memtable.saturating_mul(to_u64(state.immutables.len()) + 1);
+        let retired = self.retired_bytes();
         let resident: u64 =
             state.version.all().map(|(_, table)| table.filter_bytes() + table.index_bytes()).sum();
-        let left =
-            budget.saturating_sub(memtables + self.sizes.compaction + resident + self.log_buffer_bytes());
+        let left = budget
+            .saturating_sub(memtables + retired + self.sizes.compaction + resident + self.log_buffer_bytes());
         self.space.cache.set_bytes_max(left.max(budget / 16));
     }
 

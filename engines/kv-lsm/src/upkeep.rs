@@ -158,7 +158,10 @@ impl Core {
             jobs.retired = used;
             unused
         };
-        drop(unused);
+        if !unused.is_empty() {
+            drop(unused);
+            self.resize_cache();
+        }
         self.counters.tables_removed.add(self.space.remove_dead());
     }
 

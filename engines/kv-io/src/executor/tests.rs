@@ -12,6 +12,7 @@ enum Task {
     Count,
     Full,
     Fail,
+    Closed,
     Panic,
 }
 
@@ -46,6 +47,7 @@ impl Upkeep for Toy {
         let tries = self.tries.fetch_add(1, Ordering::SeqCst) + 1;
         match job {
             Task::Fail => return Err(Error::corruption("table", 7, "damaged")),
+            Task::Closed => return Err(Error::Closed),
             Task::Panic => panic!("job went wrong"),
             Task::Full if tries <= self.full_for => {
                 lock(&self.tasks).push_front(job);
@@ -68,6 +70,17 @@ fn threads(count: usize) -> Arc<Executor> {
 
 fn inline() -> Arc<Executor> {
     Executor::new(Background::Inline, Arc::new(SimClock::default()))
+}
+
+#[test]
+fn a_job_that_ends_because_the_engine_was_closed_poisons_nothing() {
+    for executor in [inline(), threads(1)] {
+        let toy = Toy::with(&[Task::Closed, Task::Count], 0);
+        let workers = executor.spawn(&toy).unwrap();
+        executor.wait_until(&*toy, None, &mut || toy.is_done(1)).unwrap();
+        drop(workers);
+        assert!(lock(&toy.poison).is_none() && executor.blocked().is_none());
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ mod tests;
 
 /// Smallest and first size of a segment file, and the least it grows by, in bytes.
 pub const SEGMENT_BYTES_MIN: u64 = 64 << 10;
-/// Largest size of a segment file that holds more than one frame, and the most it grows by, in bytes.
+/// Largest size of a segment file that holds more than one frame, in bytes.
 pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 /// The upper bound of [`WalOptions::buffer_bytes_max`].
 pub const BUFFER_BYTES_MAX: usize = 1 << 20;

@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex};
 
 use kv_api::{Cause, Error, Result, SeqNo};
 
-use super::{LogPlace, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalOptions};
+use super::{LogPlace, SEGMENT_BYTES_MIN, WalOptions};
 use crate::checksum::FileSum;
 use crate::codec::{Put, Reader};
 use crate::layout::LOG_FRAMES_OFFSET;
@@ -122,8 +122,8 @@ pub struct SegmentFile {
 }
 
 impl SegmentFile {
-    /// Makes room up to `end`, in steps of an eighth of the file. No frame is touched: after a `NoSpace` the
-    /// segment is as good as before.
+    /// Makes room up to `end`, in steps of an eighth of the file, at most [`STEP_BYTES_MAX`]: the commit that needs
+    /// the room waits for the zeros. No frame is touched: after a `NoSpace` the segment is as good as before.
     ///
     /// # Errors
     /// `NoSpace` or `Io` naming the file.
@@ -137,13 +137,16 @@ impl SegmentFile {
             self.prepared = end;
             return Ok(());
         }
-        let step = (self.prepared / 8).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+        let step = (self.prepared / 8).clamp(SEGMENT_BYTES_MIN, STEP_BYTES_MAX);
         let target = (self.prepared + step).max(end).min(options.segment_bytes);
         fill_with_zeros(&*self.file, self.prepared, target)?;
         self.prepared = target;
         Ok(())
     }
 }
+
+/// Most bytes of zeros ahead of what one frame needs: one write call.
+const STEP_BYTES_MAX: u64 = 1 << 20;
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 

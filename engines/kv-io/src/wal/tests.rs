@@ -428,6 +428,20 @@ fn a_new_log_is_small_and_grows_in_steps() {
 }
 
 #[test]
+fn no_frame_waits_for_more_than_a_step_of_zeros() {
+    let fs = TestDisk::new();
+    let (_, mut writer) = new_log(&fs, WalOptions { segment_bytes: 64 << 20 });
+    let (mut before, mut most) = (fs.counted(Cause::Prepare).write_bytes, 0);
+    while fs.len_of("000001.wal") < 40 << 20 {
+        put(&mut writer, 500_000, true);
+        let after = fs.counted(Cause::Prepare).write_bytes;
+        most = most.max(after - before);
+        before = after;
+    }
+    assert!(most <= 1 << 20, "{most} bytes of zeros before one frame");
+}
+
+#[test]
 fn no_log_is_damage_unless_the_database_is_new() {
     let fs = TestDisk::new();
     assert_eq!(read(&fs, 1).unwrap_err().kind(), ErrorKind::Corruption);
