@@ -23,7 +23,7 @@ use kv_io::wal::reader::Expected;
 use kv_io::wal::{LogPlace, WalOptions};
 use kv_lsm::cursor::Cursor;
 use kv_lsm::entry::{Entry, Kind, Tag, compare, hash64};
-use kv_lsm::memtable::{MemIndex, SkipIndex};
+use kv_lsm::memtable::index::{MemIndex, SkipIndex};
 use kv_lsm::merge::{HeapMerge, LoserTree};
 use kv_lsm::sstable::block::{Block, BlockBuilder, BlockBytes};
 use kv_lsm::sstable::bloom::Filter;
