@@ -133,3 +133,55 @@ fn leftovers_are_named_at_the_next_start() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("holds old-btree from an earlier run"));
     assert!(dir.path().join("kvlab-data/old-btree").exists(), "what is not ours stays");
 }
+
+#[test]
+fn every_cell_of_a_matrix_is_run_and_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    // The options of the LSM are an axis: the B+tree has one cell, the LSM four.
+    let args = ["run", "read-missing", "--scale", "smoke", "--io", "buffered", "--json", "--out", "o"];
+    let output = run(dir.path(), &args);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let cells = result.pointer("/cells").and_then(serde_json::Value::as_array).unwrap();
+    let names: Vec<_> = cells
+        .iter()
+        .map(|cell| {
+            let text =
+                |path: &str| cell.pointer(path).and_then(serde_json::Value::as_str).unwrap_or_default();
+            format!("{} on {}", text("/workload"), text("/engine/name"))
+        })
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "read-missing engine.lsm=filter=none on btree",
+            "read-missing engine.lsm=filter=none on lsm",
+            "read-missing engine.lsm=filter_bits=5 on lsm",
+            "read-missing engine.lsm=filter_bits=10 on lsm",
+            "read-missing engine.lsm=filter_bits=16 on lsm",
+        ]
+    );
+    let settings = cells[2].pointer("/info/settings").unwrap().to_string();
+    assert!(settings.contains("[\"filter_bits\",\"5\"]"), "{settings}");
+}
+
+#[test]
+fn range_deletes_of_several_clients_are_exact_on_both_engines() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["run", "time-series", "--scale", "smoke", "--io", "buffered", "--threads", "4", "--out", "o"];
+    let output = run(dir.path(), &args);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let refused = [&args[..6], &["--threads", "3"]].concat();
+    assert_fails(&run(dir.path(), &refused), 2, "a number of threads that divides 1000 series, not 3");
+}
+
+#[test]
+fn what_no_run_does_yet_is_refused_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, says) in [("overwrite-steady", "an end at a steady state"), ("bursty-ingest", "an open loop")]
+    {
+        assert_fails(&run(dir.path(), &["run", name, "--scale", "smoke"]), 2, says);
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}

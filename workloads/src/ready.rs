@@ -30,6 +30,13 @@ static ALL: &[Ready] = ready![
     "ycsb-e",
     "ycsb-f",
     "fill",
+    "overwrite-steady",
+    "read-missing",
+    "ratio-sweep",
+    "scan-mix",
+    "time-series",
+    "temperature",
+    "bursty-ingest",
     "beyond-memory",
 ];
 

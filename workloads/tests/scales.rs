@@ -59,3 +59,40 @@ fn resolving_leaves_counts_only_and_changes_nothing() {
         assert_eq!(resolved.resolved(), resolved);
     }
 }
+
+/// With both engines of the laboratory: a cell within ten minutes, a file within ninety.
+#[test]
+fn the_lab_size_of_every_ready_workload_is_bounded() {
+    for ready in ready::all() {
+        let cells = ready.cells();
+        let mut all_s = 0.0;
+        for spec in cells.iter().map(|cell| cell.scaled(Scale::Lab)) {
+            for phase in spec.phases.iter().filter(|phase| phase.kind != PhaseKind::Verify) {
+                assert!(
+                    phase.until.cap_s().is_some(),
+                    "{} {}: {} has no cap",
+                    spec.name,
+                    spec.label,
+                    phase.name
+                );
+            }
+            let cell_s: f64 = spec.phases.iter().filter_map(|phase| phase.until.cap_s()).sum();
+            assert!(cell_s <= 600.0 + 1e-6, "{} {}: {cell_s} s", spec.name, spec.label);
+            assert!(spec.data_bytes().abs_diff(320 << 20) < 5_000, "{} bytes", spec.data_bytes());
+            all_s += 2.0 * cell_s;
+        }
+        assert!(all_s <= 5_400.0 + 1e-6, "{}: {all_s} s", ready.name);
+    }
+}
+
+#[test]
+fn a_share_of_the_data_as_memory_stays_one_at_every_scale() {
+    for cell in
+        ready::all().iter().filter(|ready| ready.name == "temperature").flat_map(|ready| ready.cells())
+    {
+        let share = |spec: &Spec| spec.memory_budget() as f64 / spec.data_bytes() as f64;
+        let (file, lab) = (share(&cell), share(&cell.scaled(Scale::Lab)));
+        assert!((0.009..0.04).contains(&file) && (file - lab).abs() < 1e-4, "{file} and {lab}");
+        assert_eq!(cell.scaled(Scale::Smoke).memory_budget(), 1 << 20, "an engine needs some");
+    }
+}

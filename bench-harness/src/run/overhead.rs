@@ -58,9 +58,9 @@ mod tests {
     #[test]
     fn every_mix_of_operations_has_a_cost_and_a_workload_without_measurement_has_none() {
         let none = Interrupt::default();
-        for name in ["read-heavy", "write-heavy", "scan-heavy", "ycsb-f"] {
-            let workload = Workload::find(name, &Overrides::default()).unwrap();
-            let cost = harness_ns_per_op(&workload.spec, &none);
+        for name in ["read-heavy", "write-heavy", "scan-heavy", "ycsb-f", "time-series"] {
+            let workloads = Workload::find_all(name, &Overrides::default()).unwrap();
+            let cost = harness_ns_per_op(&workloads[0].spec, &none);
             assert!(cost.is_some_and(|ns| ns > 0.0), "{name}: {cost:?}");
         }
         let mut workload = Workload::find("read-heavy", &Overrides::default()).unwrap();

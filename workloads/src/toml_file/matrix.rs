@@ -143,24 +143,26 @@ fn set<'i>(
         return put(source, axis, file, &axis.path, value);
     }
     let (wanted, inner) = rest.split_first().expect("a path into phases was checked to have three parts");
-    let mut names = Vec::new();
-    let mut found = false;
-    if let Some(DeValue::Array(phases)) = file.get_mut("phase").map(Spanned::get_mut) {
-        for (index, phase) in phases.iter_mut().enumerate() {
-            let DeValue::Table(phase) = phase.get_mut() else { continue };
-            let name = phase_name(phase).unwrap_or_default().to_string();
-            if name == *wanted || index.to_string() == *wanted {
-                put(source, axis, phase, inner, value)?;
-                found = true;
-            }
-            names.push(name);
-        }
+    let Some(DeValue::Array(phases)) = file.get_mut("phase").map(Spanned::get_mut) else { return Ok(()) };
+    let tables = phases.iter_mut().filter_map(|phase| match phase.get_mut() {
+        DeValue::Table(table) => Some(table),
+        _ => None,
+    });
+    let mut tables: Vec<(usize, &mut DeTable<'i>)> = tables.enumerate().collect();
+    let names: Vec<String> =
+        tables.iter().map(|(_, phase)| phase_name(phase).unwrap_or_default().to_string()).collect();
+    // A name or a number of a phase; or the kind of those that have other names.
+    let is_named = |index: usize| names[index] == *wanted || index.to_string() == *wanted;
+    let any_named = (0..names.len()).any(is_named);
+    let is_kind = |phase: &DeTable<'_>| {
+        phase.get("kind").and_then(|kind| kind.get_ref().as_str()) == Some(wanted.as_str())
+    };
+    tables.retain(|(index, phase)| if any_named { is_named(*index) } else { is_kind(phase) });
+    if tables.is_empty() {
+        let why = format!("names no phase \"{wanted}\"; the file has {}", names.join(", "));
+        return Err(problem(source, axis, why));
     }
-    if found {
-        Ok(())
-    } else {
-        Err(problem(source, axis, format!("names no phase \"{wanted}\"; the file has {}", names.join(", "))))
-    }
+    tables.into_iter().try_for_each(|(_, phase)| put(source, axis, phase, inner, value))
 }
 
 fn put<'i>(

@@ -309,6 +309,11 @@ fn wrong_axes_say_where_and_what() {
         let found = error_after("phase = [", &format!("matrix = {matrix}\nphase = ["));
         assert!(found.starts_with(&format!("t.toml:5: {message}")), "{found}");
     }
+    let by_kind = GOOD
+        .replace("phase = [", "matrix = { \"phase.measure.scan\" = [{ limit = 7 }] }\nphase = [")
+        .replace("kind = \"measure\"", "kind = \"measure\", name = \"m\"");
+    let scan = parse("t.toml", &by_kind).unwrap().phases[1].scan;
+    assert_eq!(scan, crate::spec::ScanSpec::Fixed { limit: 7 });
     let twice = error_after("records = 10 }", "records = [1, 2] }\nmatrix = { \"data.records\" = [3] }");
     assert!(twice.contains("has a second axis \"records\""), "{twice}");
     let many = (0..40).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
