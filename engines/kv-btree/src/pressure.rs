@@ -29,7 +29,7 @@ impl Wait {
 }
 
 /// One dead page to this many of the tree is what writers may leave behind while a checkpoint runs.
-const DEAD_SHARE: u64 = 8;
+const DEAD_SHARE: u64 = 3;
 /// Longest time that a commit is held back, in nanoseconds.
 const DELAY_NS_MAX: u64 = 1_000_000;
 

@@ -17,9 +17,7 @@ const RECYCLED_MAX: usize = 4096;
 const GROWTH_BYTES_MIN: u64 = 64 << 10;
 const GROWTH_BYTES_MAX: u64 = 64 << 20;
 /// The file grows by one part in this many of itself.
-const GROWTH_SHARE: usize = 16;
-/// One free page to this many in use is what writing needs to find neighbours; beyond that the end is left to empty.
-const SLACK_SHARE: usize = 4;
+const GROWTH_SHARE: usize = 8;
 
 /// A bit for each page.
 #[derive(Debug, Clone, Default)]
@@ -264,11 +262,12 @@ impl FreeList {
         Some(())
     }
 
-    /// Leaves the end of the file to empty if there are more free pages than writing needs. Pages move by being
-    /// changed, and nothing is copied only to make the file shorter.
+    /// Leaves the end of the file to empty if more pages are free than taken. With fewer free ones new pages find no
+    /// neighbours and a checkpoint takes more calls. Pages move by being changed, and nothing is copied only to make
+    /// the file shorter.
     pub fn tighten(&mut self) {
         let used = self.pages - self.free;
-        let wanted = used + used / SLACK_SHARE + GROWTH_BYTES_MIN as usize / self.page_bytes;
+        let wanted = 2 * used + GROWTH_BYTES_MIN as usize / self.page_bytes;
         self.ceiling = if wanted < self.pages { wanted } else { usize::MAX };
         // Else the pages that every commit copies would go round up there for ever.
         self.recycled.retain(|page| page.index() < self.ceiling);
@@ -391,7 +390,7 @@ mod tests {
             })
             .collect();
         list.cut();
-        assert!(list.pages() < 2500 * 3 / 2, "{} pages", list.pages());
+        assert!(list.pages() < 2 * 2510 + 16, "{} pages", list.pages());
         assert_eq!(list.pages() - list.free(), moved.len() + 2);
         assert!(moved.iter().all(|page| list.in_use().get(page.index()) && list.live().get(page.index())));
         // A number that was cut off comes back only with the file's growth.
