@@ -1,7 +1,10 @@
 //! Latency: HDR histograms of service time (call to return) in nanoseconds, one per kind of operation, with three
 //! significant digits.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use workloads::OpKind;
 
 /// The longest time told apart from longer ones: one hour.
@@ -44,6 +47,11 @@ impl Latencies {
         self.by_kind[kind as usize].as_ref().map(LatencySummary::of)
     }
 
+    /// Every count of `kind`, for results that are computed later; see [`encode`].
+    pub fn encoded(&self, kind: OpKind) -> Option<String> {
+        self.by_kind[kind as usize].as_ref().and_then(encode)
+    }
+
     /// The summary of all kinds for which `wanted` holds, together.
     pub fn summary_of(&self, wanted: impl Fn(OpKind) -> bool) -> Option<LatencySummary> {
         let mut all = empty();
@@ -59,6 +67,20 @@ impl Latencies {
 fn empty() -> Histogram<u64> {
     // The bounds are constants that the constructor takes: a test makes one.
     Histogram::new_with_bounds(1, NS_MAX, 3).unwrap_or_else(|_| unreachable!("constant bounds are legal"))
+}
+
+/// A histogram as the tools of HdrHistogram exchange it: format V2, deflated, in base64. Nanoseconds.
+pub fn encode(histogram: &Histogram<u64>) -> Option<String> {
+    let mut bytes = Vec::new();
+    V2DeflateSerializer::new().serialize(histogram, &mut bytes).ok()?;
+    Some(STANDARD.encode(bytes))
+}
+
+/// What [`encode`] made of a histogram, made a histogram again. Histograms of one kind of operation from several runs
+/// may be added; `None` if `text` is none.
+pub fn decode(text: &str) -> Option<Histogram<u64>> {
+    let bytes = STANDARD.decode(text).ok()?;
+    Deserializer::new().deserialize(&mut bytes.as_slice()).ok()
 }
 
 /// Quantiles of one histogram, in nanoseconds.
@@ -85,7 +107,8 @@ pub struct LatencySummary {
 }
 
 impl LatencySummary {
-    fn of(histogram: &Histogram<u64>) -> LatencySummary {
+    /// The summary of `histogram`, whose values are nanoseconds.
+    pub fn of(histogram: &Histogram<u64>) -> LatencySummary {
         let count = histogram.len();
         let told = |q: f64| is_told(count, q).then(|| histogram.value_at_quantile(q));
         let curve = CURVE.into_iter().filter(|q| is_told(count, *q));
@@ -111,6 +134,20 @@ fn is_told(count: u64, q: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_result_can_be_summed_up_again_and_merged_with_another() {
+        let mut latencies = Latencies::default();
+        (1..=50_000).for_each(|ns| latencies.record(OpKind::Get, ns * 7));
+        let text = latencies.encoded(OpKind::Get).unwrap();
+        let mut again = decode(&text).unwrap();
+        assert_eq!(LatencySummary::of(&again), latencies.summary(OpKind::Get).unwrap());
+        again.add(decode(&text).unwrap()).unwrap();
+        let merged = LatencySummary::of(&again);
+        assert_eq!((merged.count, merged.p50_ns), (100_000, latencies.summary(OpKind::Get).unwrap().p50_ns));
+        assert_eq!(latencies.encoded(OpKind::Scan), None);
+        assert!(decode("").is_none() && decode("AAAA").is_none() && decode("no base64").is_none());
+    }
 
     #[test]
     fn a_quantile_needs_samples_beyond_it() {

@@ -56,6 +56,9 @@ pub struct OpRecord {
     pub count: u64,
     /// Service time per operation; for writes that went in batches, per batch.
     pub latency: Option<LatencySummary>,
+    /// All service times of it: a histogram of HdrHistogram, format V2, deflated, in base64.
+    #[serde(default)]
+    pub histogram: Option<String>,
 }
 
 /// What moved between two moments.

@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::charts;
 use super::result::ResultFile;
 use super::svg::escape;
@@ -192,18 +195,11 @@ fn checks(result: &ResultFile) -> String {
 
 /// Machine, settings, how to repeat, and the raw numbers.
 fn environment(out: &mut String, result: &ResultFile, json: &str) {
-    let host = &result.host;
     let _ = write!(out, "<h2>Environment</h2>\n<dl>");
     let mut item = |name: &str, text: &str| {
         let _ = write!(out, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(text));
     };
-    item("kvlab", &result.kvlab);
-    item(
-        "machine",
-        &format!("{}, {} cores, {}", host.cpu, host.cores, host.ram_bytes.map_or("?".to_owned(), bytes)),
-    );
-    item("system", &format!("{} {}", host.kernel, host.arch));
-    item("file system", host.file_system.as_deref().unwrap_or("unknown"));
+    machine(&mut item, result);
     item("asked for", &format!("io {}, background {}", result.ground.io, result.ground.background));
     for cell in &result.cells {
         let Some(info) = &cell.info else { continue };
@@ -226,8 +222,37 @@ fn environment(out: &mut String, result: &ResultFile, json: &str) {
         "</dl>\n<h3>Repeat it</h3>\n<pre>{}</pre>\n\
          <p><a download=\"result.json\" href=\"data:application/json;base64,{}\">All numbers as JSON</a></p>\n",
         escape(&command(&result.command)),
-        base64(json.as_bytes())
+        STANDARD.encode(json)
     );
+}
+
+/// The program and the machine.
+fn machine(item: &mut impl FnMut(&str, &str), result: &ResultFile) {
+    let (build, host) = (&result.build, &result.host);
+    item("program", &build.summary());
+    item("built for", &format!("{}, level {}, {}", build.target, build.opt_level, build.target_features));
+    item("date", &format!("{} to {}", result.started, result.ended));
+    item("machine", &host.summary());
+    item("kernel", &host.kernel);
+    let memory = host.ram_available_bytes.map_or("unknown".to_owned(), bytes);
+    item("memory", &format!("{memory} available when the run began"));
+    if let Some(governor) = &host.governor {
+        item("governor", governor);
+    }
+    let limit = |what: Option<String>| what.unwrap_or_else(|| "none found".to_owned());
+    let limits = format!(
+        "memory {}, processor {}; groups {}",
+        limit(host.limits.memory_bytes.map(bytes)),
+        limit(host.limits.cpu_cores.map(|cores| format!("{} cores", three(cores)))),
+        host.limits.groups.join(" ")
+    );
+    item("limits", &limits);
+    item("load", &host.load_summary());
+    if let Some(mount) = &host.mount {
+        let (source, point) = (&mount.source, mount.point.display());
+        item("mount", &format!("{source} on {point}, {}, {}", mount.file_system, mount.options));
+    }
+    item("not seen", &host.unseen.join("; "));
 }
 
 /// The command line as a shell takes it, the program by its name.
@@ -244,30 +269,9 @@ fn command(words: &[String]) -> String {
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word =
-            chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for index in 0..4 {
-            let digit = DIGITS[(word >> (18 - 6 * index) & 63) as usize];
-            out.push(if index <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_the_known_one() {
-        for (text, code) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
-            assert_eq!(base64(text.as_bytes()), code);
-        }
-    }
 
     #[test]
     fn a_command_can_be_pasted() {

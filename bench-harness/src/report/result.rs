@@ -9,10 +9,12 @@ use crate::error::{Exit, Failure, Result};
 use crate::run::cell::CellRecord;
 use crate::run::checks::{Check, Verdict, same_contents};
 use crate::run::plan::Ground;
+use crate::sys::build::Build;
 use crate::sys::host::Host;
+use crate::units;
 
 /// The version of the document's shape.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 /// The name of the file in `--out`.
 pub const FILE_NAME: &str = "result.json";
 /// The stamp of a result with a failed check.
@@ -27,15 +29,16 @@ pub const FAILED: &str = "FAILED";
 pub struct ResultFile {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// Version of kvlab.
-    pub kvlab: String,
-    /// "release" or "debug": with a debug build times mean nothing.
-    #[serde(default)]
-    pub profile: String,
+    /// The program.
+    pub build: Build,
     /// The command line, program name first.
     pub command: Vec<String>,
     /// When it began, in seconds since 1970.
     pub started_unix_s: u64,
+    /// The same in words: date and time, UTC.
+    pub started: String,
+    /// When it ended, UTC.
+    pub ended: String,
     /// INVALID, INTERRUPTED, FAILED; empty for a good run.
     pub stamps: Vec<String>,
     /// What a reader must know to judge the numbers.
@@ -53,13 +56,15 @@ pub struct ResultFile {
 impl ResultFile {
     /// An empty result of this program on this machine.
     pub fn new(host: Host, ground: Ground) -> ResultFile {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let started_unix_s = now_unix_s();
         ResultFile {
             schema: SCHEMA,
-            kvlab: env!("CARGO_PKG_VERSION").to_owned(),
-            profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
-            command: std::env::args().collect(),
-            started_unix_s: now.map_or(0, |since| since.as_secs()),
+            build: Build::of_this_program(),
+            // A name that is no UTF-8 is shown with marks in place of what cannot be.
+            command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+            started_unix_s,
+            started: units::utc(started_unix_s),
+            ended: String::new(),
             stamps: Vec::new(),
             notes: Vec::new(),
             host,
@@ -71,6 +76,8 @@ impl ResultFile {
 
     /// Compares the engines of each workload and sets the stamps. `interrupted` says that cells are missing.
     pub fn seal(&mut self, interrupted: bool) {
+        self.ended = units::utc(now_unix_s());
+        self.host.ended();
         self.between.clear();
         for workload in self.workloads() {
             let done = self.cells.iter().filter(|cell| cell.workload == workload && cell.did_whole_stream());
@@ -80,6 +87,10 @@ impl ResultFile {
                 })
                 .collect();
             self.between.push((workload, same_contents(&digests)));
+        }
+        if self.host.was_busy() {
+            let note = "note: the machine was busy before the run began: times are those of a shared machine";
+            self.notes.push(note.to_owned());
         }
         self.notes
             .extend(fairness(&self.cells).filter(|note| !self.notes.contains(note)).collect::<Vec<_>>());
@@ -152,6 +163,11 @@ impl ResultFile {
         write_whole(&dir.join(FILE_NAME), &text)?;
         write_whole(&dir.join(html::FILE_NAME), &html::page(self, &text))
     }
+}
+
+fn now_unix_s() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
 }
 
 /// What a reader must know before comparing the engines of a run.

@@ -38,6 +38,8 @@ pub fn lines(result: &ResultFile) -> Vec<String> {
     }
     out.extend(heads().into_iter().flat_map(|line| wrap(line, 4)));
     out.push(String::new());
+    out.extend(wrap(&format!("  {}", result.build.summary()), 4));
+    out.extend(wrap(&format!("  {}; {}", result.host.summary(), result.host.load_summary()), 4));
     result.notes.iter().for_each(|note| out.extend(wrap(note, 2)));
     if !result.stamps.is_empty() {
         out.push(format!("*** {} ***", result.stamps.join(", ")));

@@ -225,7 +225,12 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
         worked.tallies.iter().for_each(|tally| latencies.merge(&tally.latencies));
         let ops = OpKind::ALL.into_iter().filter_map(|kind| {
             let count: u64 = worked.tallies.iter().map(|tally| tally.by_kind[kind as usize]).sum();
-            let record = OpRecord { op: kind.name().to_owned(), count, latency: latencies.summary(kind) };
+            let record = OpRecord {
+                op: kind.name().to_owned(),
+                count,
+                latency: latencies.summary(kind),
+                histogram: latencies.encoded(kind),
+            };
             (count > 0).then_some(record)
         });
         let record = PhaseRecord {

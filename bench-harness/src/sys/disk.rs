@@ -82,7 +82,8 @@ pub fn warning(file_system: &str) -> Option<String> {
     Some(format!("the data directory is on {file_system}, which {why}"))
 }
 
-fn existing(path: &Path) -> PathBuf {
+/// `path` made absolute, or its nearest parent that exists.
+pub fn existing(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     absolute.ancestors().find(|dir| dir.exists()).map_or_else(|| PathBuf::from("/"), Path::to_path_buf)
 }
