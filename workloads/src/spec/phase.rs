@@ -239,6 +239,19 @@ impl Until {
     }
 }
 
+impl PhaseSpec {
+    /// True if something else than a clock or a trend ends it: a count, or that its work is done.
+    pub fn ends_by_itself(&self) -> bool {
+        let until = &self.until;
+        match self.kind {
+            PhaseKind::Age | PhaseKind::Measure => {
+                until.records.or(until.ops).or(until.user_bytes).is_some()
+            }
+            PhaseKind::Load | PhaseKind::Settle | PhaseKind::Drain | PhaseKind::Verify => true,
+        }
+    }
+}
+
 /// The shares of the operations in a phase; they sum to 1, or all are 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mix {
