@@ -56,13 +56,32 @@ impl Failure {
 
     /// A call to the operating system that failed.
     pub fn io(action: &str, path: impl AsRef<Path>, error: &std::io::Error) -> Failure {
-        Failure::failed(format!("cannot {action} {}: {error}", path.as_ref().display()))
+        Failure::failed(format!("cannot {action} {}: {error}{}", path.as_ref().display(), remedy(error)))
+    }
+
+    /// The same failure as one of the arguments: the user named what cannot be used.
+    pub fn of_argument(self) -> Failure {
+        Failure { exit: Exit::Usage, ..self }
     }
 
     /// The same failure with `context` in front.
     pub fn within(mut self, context: impl fmt::Display) -> Failure {
         self.message = format!("{context}: {}", self.message);
         self
+    }
+}
+
+/// What to do about an error of the operating system, with what leads to it; empty where only the user can know.
+fn remedy(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::PermissionDenied => "; check who may use it, or name another place",
+        ErrorKind::NotFound => "; check the path, and make the directory it lies in",
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => "; a file is in the way: name another place",
+        ErrorKind::IsADirectory => "; name a file in it",
+        ErrorKind::ReadOnlyFilesystem => "; it is mounted read-only: name another place",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free some space, or name another place",
+        _ => "",
     }
 }
 
@@ -90,13 +109,28 @@ impl From<kv_api::Error> for Failure {
             | ErrorKind::ValueTooLarge => Exit::Usage,
             _ => Exit::Failed,
         };
-        Failure { exit, message: error.to_string() }
+        let remedy = match &error {
+            kv_api::Error::Io { source, .. } => remedy(source),
+            _ => "",
+        };
+        Failure { exit, message: format!("{error}{remedy}") }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_of_the_system_says_what_to_do() {
+        let refused = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let ours = Failure::io("read", "db", &refused()).of_argument();
+        assert_eq!(ours.exit.code(), 2);
+        let of_an_engine = Failure::from(kv_api::Error::io("list", "db", refused()));
+        for message in [ours.to_string(), of_an_engine.to_string()] {
+            assert!(message.contains(" db: ") && message.ends_with("name another place"), "{message}");
+        }
+    }
 
     #[test]
     fn a_failure_is_one_line_and_damage_has_its_own_code() {

@@ -165,7 +165,7 @@ pub struct TargetArgs {
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
     /// Memory budget, such as 32MiB.
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, allow_negative_numbers = true)]
     pub memory: Option<u64>,
 }
 
@@ -196,7 +196,7 @@ pub struct ScanArgs {
     #[arg(long)]
     pub reverse: bool,
     /// How many entries at most.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count, allow_negative_numbers = true)]
     pub limit: Option<u64>,
 }
 
@@ -242,7 +242,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "ENGINES")]
     pub engine: Option<String>,
     /// Memory budget of each engine, such as 32MiB [default: as the workload says].
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, allow_negative_numbers = true)]
     pub memory: Option<u64>,
     /// What an acknowledged write survives: memory, os or disk [default: as the workload says].
     #[arg(long, value_name = "LEVEL")]
@@ -252,16 +252,19 @@ pub struct RunOptions {
     #[arg(long, value_name = "MODE")]
     pub io: Option<IoMode>,
     /// Threads for flushes, compactions and checkpoints, or `inline` for none.
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", allow_negative_numbers = true)]
     pub background: Background,
     /// Client threads [default: as the workload says].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    #[arg(
+        long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256),
+        allow_negative_numbers = true
+    )]
     pub threads: Option<u32>,
     /// Another size: smoke (seconds), lab (minutes), full (hours) [default: as the workload says].
     #[arg(long, value_name = "SIZE")]
     pub scale: Option<String>,
     /// Seed of all randomness [default: as the workload says].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count, allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// How often each engine runs, in blocks that hold every engine once: from two on there are error bars
     /// [default: as the workload says].
@@ -300,4 +303,8 @@ impl RunOptions {
 
 fn parse_bytes(text: &str) -> Result<u64, String> {
     workloads::units::parse_size(text)
+}
+
+fn parse_count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("it is not a whole number from 0 to {}", u64::MAX))
 }

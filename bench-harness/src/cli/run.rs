@@ -15,7 +15,7 @@ use crate::run::child::Order;
 use crate::run::plan::{Ground, Plan, Run, Workload, durability};
 use crate::sys::ack::{AckHeader, AckLog};
 use crate::sys::disk;
-use crate::sys::host::Host;
+use crate::sys::host::{self, Host};
 use crate::sys::interrupt::Interrupt;
 use crate::units::{bytes, count};
 
@@ -125,6 +125,7 @@ impl Job<'_> {
             .cells()
             .map(|run| self.registry.prepare(&run.engine, &self.plan.ground.common(&run.workload.spec)))
             .collect::<Result<_>>()?;
+        self.check_memory()?;
         if self.options.dry_run {
             return self.dry_run(out);
         }
@@ -137,15 +138,22 @@ impl Job<'_> {
         let need = self.plan.workloads.iter().map(Workload::space_needed).max().unwrap_or(0);
         disk::check_free(&self.options.dir, need)?;
         let earlier = if self.options.resume { ResultFile::read(&self.options.out)? } else { None };
-        fs::create_dir_all(&self.options.out)
-            .map_err(|error| Failure::io("create the directory", &self.options.out, &error))?;
+        for dir in [&self.options.out, &self.options.dir] {
+            disk::usable(dir)?;
+        }
+        let acks = self.ack_log().inspect_err(|_| {
+            // The directory is empty if it was made just now, and then it goes again.
+            let _ = fs::remove_dir(&self.options.dir);
+        })?;
         let interrupt = Interrupt::install()?;
         let mut result = ResultFile::new(Host::of(&self.options.dir), self.plan.ground);
         result.notes = self.notes.clone();
-        let ran = self.cells(&openers, earlier.as_ref(), &interrupt, &mut result);
-        // What was done is kept even when a later cell could not begin.
-        result.seal(interrupt.is_set());
-        result.write(&self.options.out)?;
+        let ran = self.cells(&openers, acks.as_ref(), earlier.as_ref(), &interrupt, &mut result);
+        // What was done is kept even when a later cell could not begin; a run that did nothing replaces nothing.
+        if ran.is_ok() || !result.cells.is_empty() {
+            result.seal(interrupt.is_set());
+            result.write(&self.options.out)?;
+        }
         ran?;
         self.show(&result, out)?;
         Ok(result.exit())
@@ -154,17 +162,17 @@ impl Job<'_> {
     fn cells(
         &self,
         openers: &[Opener],
+        acks: Option<&AckLog>,
         earlier: Option<&ResultFile>,
         interrupt: &Interrupt,
         result: &mut ResultFile,
     ) -> Result<()> {
-        let acks = self.ack_log()?;
         let context = CellContext {
             data_dir: &self.options.dir,
             interrupt,
             draw: std::io::stderr().is_terminal(),
             keep: self.options.keep,
-            acks: acks.as_ref(),
+            acks,
         };
         for (run, open) in self.plan.cells().zip(openers) {
             let id = self.plan.cell_id(&run);
@@ -207,6 +215,20 @@ impl Job<'_> {
             reply: absolute(&self.options.out).join(format!(".reply-{}", std::process::id())),
             parent: std::process::id(),
         })
+    }
+
+    /// A budget that the machine does not have would measure its swap, or end the process.
+    fn check_memory(&self) -> Result<()> {
+        let Some(ram) = host::ram_bytes() else { return Ok(()) };
+        let budget = self.plan.workloads.iter().map(|workload| workload.spec.memory_budget()).max();
+        match budget.filter(|budget| *budget > ram) {
+            Some(budget) => Err(Failure::usage(format!(
+                "the memory budget is {} and this machine has {}; give less with --memory",
+                bytes(budget),
+                bytes(ram)
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn ack_log(&self) -> Result<Option<AckLog>> {

@@ -111,7 +111,7 @@ impl Workload {
             return Err(Failure::usage(format!("there is no workload `{name}` and no such file; {hint}")));
         }
         let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure::usage(format!("cannot read the workload file {name}: {error}")))?;
+            .map_err(|error| Failure::io("read the workload file", name, &error).of_argument())?;
         Workload::cells(name, &text, overrides)
     }
 

@@ -72,7 +72,7 @@ impl AckLog {
                 "{} exists and may be the witness of an earlier run; remove it or name another file",
                 path.display()
             )),
-            _ => Failure::io("create the ack log", path, &error),
+            _ => Failure::io("create the ack log", path, &error).of_argument(),
         };
         let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(path).map_err(fail)?;
         let bytes = encode(header);
@@ -114,10 +114,8 @@ impl Acks {
     /// # Errors
     /// It is no ack log, or of another version.
     pub fn read(path: &Path) -> Result<Acks> {
-        let bytes = std::fs::read(path).map_err(|error| Failure {
-            exit: crate::error::Exit::Usage,
-            ..Failure::io("read the ack log", path, &error)
-        })?;
+        let bytes = std::fs::read(path)
+            .map_err(|error| Failure::io("read the ack log", path, &error).of_argument())?;
         decode(&bytes).ok_or_else(|| {
             Failure::usage(format!(
                 "{} is no ack log of this version; give the file that `kvlab run --ack-log` wrote",

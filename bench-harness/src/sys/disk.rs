@@ -88,6 +88,19 @@ pub fn existing(path: &Path) -> PathBuf {
     absolute.ancestors().find(|dir| dir.exists()).map_or_else(|| PathBuf::from("/"), Path::to_path_buf)
 }
 
+/// Makes `dir` if it is not there, and makes sure that files can be made in it: better now than after the run.
+///
+/// # Errors
+/// It cannot be made, is no directory, or takes no file.
+pub fn usable(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir)
+        .map_err(|error| Failure::io("create the directory", dir, &error).of_argument())?;
+    let probe = dir.join(format!("kvlab-probe-{}", std::process::id()));
+    fs::write(&probe, [])
+        .and_then(|()| fs::remove_file(&probe))
+        .map_err(|error| Failure::io("make a file in", dir, &error).of_argument())
+}
+
 /// Fails unless `need` bytes and a margin are free at `path`.
 ///
 /// # Errors

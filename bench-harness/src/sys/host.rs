@@ -127,6 +127,11 @@ impl Host {
     }
 }
 
+/// Memory of the machine in bytes.
+pub fn ram_bytes() -> Option<u64> {
+    kib_field(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal")
+}
+
 /// The value behind `name` and a colon.
 fn colon_field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':')).map(str::trim)

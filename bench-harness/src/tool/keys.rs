@@ -105,9 +105,16 @@ impl ScanRequest {
         let bound = |name: &str, text: &Option<String>| {
             text.as_ref().map(|text| argument(name, text, notation)).transpose()
         };
+        let (from, to) = (bound("--from", &self.from)?, bound("--to", &self.to)?);
+        if from.as_ref().zip(to.as_ref()).is_some_and(|(from, to)| from > to) {
+            return Err(Failure::usage(
+                "--from lies behind --to, so nothing can lie between them; swap them, and add --reverse to go from \
+                 large keys to small ones",
+            ));
+        }
         Ok(OwnedRange {
-            start: bound("--from", &self.from)?.map_or(Bound::Unbounded, Bound::Included),
-            end: bound("--to", &self.to)?.map_or(Bound::Unbounded, Bound::Excluded),
+            start: from.map_or(Bound::Unbounded, Bound::Included),
+            end: to.map_or(Bound::Unbounded, Bound::Excluded),
         })
     }
 }

@@ -51,7 +51,8 @@ impl Target {
             }
             (None, None) => {
                 return Err(Failure::usage(format!(
-                    "there is no database in {}; check the path, or make one with --create ENGINE",
+                    "there is no database in {}; check the path, or make one: kvlab put DIR KEY VALUE --create \
+                     ENGINE",
                     self.dir.display()
                 )));
             }
@@ -67,8 +68,10 @@ impl Target {
         };
         let open = registry.prepare(&spec, &common)?;
         if create {
-            std::fs::create_dir_all(&self.dir)
-                .map_err(|error| Failure::io("create the directory", &self.dir, &error))?;
+            std::fs::create_dir_all(&self.dir).map_err(|error| {
+                let failure = Failure::io("create the directory", &self.dir, &error);
+                if self.dir.exists() { failure.of_argument() } else { failure }
+            })?;
         }
         let db = open(&self.dir)?;
         if db.info().io.is_none() {

@@ -53,8 +53,9 @@ pub fn load(registry: &Registry, target: &Target, file: &Path, out: &mut Output)
     let input: Box<dyn Read> = if file == Path::new("-") {
         Box::new(std::io::stdin())
     } else {
-        let opened = File::open(file);
-        Box::new(opened.map_err(|error| Failure { exit: Exit::Usage, ..Failure::io("read", file, &error) })?)
+        let is_dir = file.is_dir().then(|| Err(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
+        let opened = is_dir.unwrap_or_else(|| File::open(file));
+        Box::new(opened.map_err(|error| Failure::io("read", file, &error).of_argument())?)
     };
     let mut reader =
         Lines { input: BufReader::with_capacity(1 << 20, input), file, number: 0, line: Vec::new() };
