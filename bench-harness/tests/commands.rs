@@ -4,6 +4,7 @@ mod binary;
 
 use std::fs;
 use std::io::Read;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,122 @@ fn wrong_arguments_are_exit_code_2_and_one_line() {
         assert_fails(&run(dir.path(), &args), 2, says);
     }
     assert!(!dir.path().join("kvlab-data").exists(), "nothing was made");
+}
+
+#[test]
+fn numbers_and_places_that_cannot_be_used_are_named_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), "").unwrap();
+    let smoke = ["run", "balanced", "--engine", "memory", "--scale", "smoke"];
+    let run_with = |more: &[&str]| run(dir.path(), &[&smoke[..], more].concat());
+    for (more, says) in [
+        (vec!["--out", "file"], "a file is in the way"),
+        (vec!["--out", "file/below"], "a file is in the way"),
+        (vec!["--dir", "file"], "a file is in the way"),
+        (vec!["--resume", "--out", "file"], "file/result.json"),
+        (vec!["--ack-log", "no/acks"], "make the directory"),
+        (vec!["--memory", "900000GiB"], "give less with --memory"),
+        (vec!["--memory", "900000GiB", "--dry-run"], "give less with --memory"),
+        (vec!["--memory", "-5"], "invalid value '-5' for '--memory"),
+        (vec!["--threads", "-1"], "invalid value '-1' for '--threads"),
+        (vec!["--seed", "-1"], "not a whole number"),
+        (vec!["--seed", "many"], "not a whole number"),
+        (vec!["--background", "-1"], "1 to 64"),
+    ] {
+        assert_fails(&run_with(&more), 2, says);
+    }
+    for (args, says) in [
+        (vec!["run", "balanced", "--engine", "lsm:memtable="], "not a size"),
+        (vec!["run", "balanced", "--engine", "btree:page_size=3"], "power of two"),
+        (vec!["run", "balanced", "--engine", ""], "known engines"),
+        (vec!["run", "."], "name a file in it"),
+        (vec!["load", "db", "."], "name a file in it"),
+        (vec!["load", "db", "nothing"], "check the path"),
+        (vec!["scan", "db", "--from", "b", "--to", "a"], "swap them"),
+        (vec!["scan", "db", "--limit", "-1"], "not a whole number"),
+        (vec!["get", "file", "key"], "kvlab put DIR KEY VALUE --create ENGINE"),
+    ] {
+        assert_fails(&run(dir.path(), &args), 2, says);
+    }
+}
+
+#[test]
+fn a_run_that_cannot_begin_leaves_the_earlier_result_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let smoke = ["run", "balanced", "--engine", "memory", "--scale", "smoke", "--out", "o"];
+    assert_eq!(run(dir.path(), &smoke).status.code(), Some(0));
+    let first = fs::read(dir.path().join("o/result.json")).unwrap();
+    fs::write(dir.path().join("acks"), "").unwrap();
+    assert_fails(&run(dir.path(), &[&smoke[..], &["--ack-log", "acks"]].concat()), 2, "exists");
+    assert_eq!(fs::read(dir.path().join("o/result.json")).unwrap(), first);
+}
+
+#[test]
+fn names_that_are_no_utf_8_are_names() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let odd = OsStr::from_bytes(b"odd-\xff");
+    let smoke = ["run", "balanced", "--engine", "memory", "--scale", "smoke", "--dir"];
+    let output = kvlab(dir.path()).args(smoke).arg(odd).arg("--out").arg(odd).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(dir.path().join(odd).join("report.html").exists());
+    let output = kvlab(dir.path()).arg("get").arg("db").arg(odd).output().unwrap();
+    assert_fails(&output, 2, "UTF-8");
+}
+
+#[test]
+fn a_result_says_what_it_was_built_from_and_where_it_ran() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["run", "balanced", "--engine", "memory", "--scale", "smoke", "--json", "--out", "o"];
+    let result: serde_json::Value = serde_json::from_slice(&run(dir.path(), &args).stdout).unwrap();
+    for path in [
+        "/build/rustc",
+        "/build/target",
+        "/build/opt_level",
+        "/started",
+        "/ended",
+        "/host/kernel",
+        "/host/cpu",
+        "/host/mount/source",
+        "/host/unseen/0",
+    ] {
+        let told = result.pointer(path).and_then(serde_json::Value::as_str).unwrap_or_default();
+        assert!(!told.is_empty(), "{path}");
+    }
+    assert_eq!(result["command"].as_array().unwrap()[1..], args.map(|word| serde_json::json!(word)));
+    assert!(result["host"]["load_before"].is_array() && result["host"]["load_after"].is_array());
+    let ops = result.pointer("/cells/0/phases").unwrap().as_array().unwrap().iter();
+    let ops: Vec<_> = ops.flat_map(|phase| phase["ops"].as_array().unwrap()).collect();
+    assert!(!ops.is_empty());
+    for op in ops {
+        let histogram = bench_harness::metrics::latency::decode(op["histogram"].as_str().unwrap()).unwrap();
+        assert_eq!(op["latency"]["count"].as_u64(), Some(histogram.len()), "{op}");
+        let p50 = op["latency"]["p50_ns"].as_u64();
+        assert!(p50.is_none_or(|ns| ns == histogram.value_at_quantile(0.5)), "{op}");
+    }
+}
+
+#[test]
+fn engines_that_did_different_work_are_stamped() {
+    let dir = tempfile::tempdir().unwrap();
+    let workload = "schema = 1\nname = \"timed\"\npurpose = \"a time alone ends it\"\n[data]\nrecords = 1000\n\
+                    key = { kind = \"int8\" }\nvalue = { size = 16 }\n[run]\nmemory_budget = \"1MiB\"\n\
+                    durability = \"memory\"\n[[phase]]\nkind = \"load\"\n[[phase]]\nkind = \"measure\"\n\
+                    ops = { OPS = 1.0 }\ndist = { kind = \"uniform\" }\nuntil = { s = 0.2 }\n";
+    for (op, is_equal) in [("update", false), ("get", true)] {
+        fs::write(dir.path().join("timed.toml"), workload.replace("OPS", op)).unwrap();
+        let output = run(dir.path(), &["run", "timed.toml", "--engine", "memory,memory", "--out", "o"]);
+        assert_eq!(output.status.code(), Some(0));
+        let terminal = String::from_utf8_lossy(&output.stdout).into_owned();
+        for text in [terminal, read(dir.path(), "o/report.html"), read(dir.path(), "o/result.json")] {
+            assert_eq!(text.contains("NOT EQUAL"), !is_equal, "{op}: {text}");
+        }
+    }
+}
+
+fn read(dir: &Path, name: &str) -> String {
+    fs::read_to_string(dir.join(name)).unwrap()
 }
 
 #[test]

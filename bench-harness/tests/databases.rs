@@ -122,21 +122,23 @@ fn the_main_job_holds_all_its_checks() {
     let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     for cell in result["cells"].as_array().unwrap() {
         for check in cell["checks"].as_array().unwrap() {
-            assert_eq!(check["verdict"], "pass", "{check}");
+            let id = check["id"].as_str().unwrap();
+            let expected = if ["X3", "X4", "X8 cpu"].contains(&id) { "not_measured" } else { "pass" };
+            assert_eq!(check["verdict"], expected, "{check}");
         }
     }
-    // A slow machine may cap a phase; then the engines did not do the same.
-    assert_ne!(result["between"][0][1]["verdict"], "fail");
+    assert_eq!(result["between"][0][1]["verdict"], "pass");
+    assert_eq!(result["stamps"], serde_json::json!([]));
 }
 
 #[test]
 fn inline_runs_with_one_seed_are_the_same_byte_for_byte() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("steady.toml"), STEADY).unwrap();
     for engine in engines(dir.path()) {
         let bytes_by_cause = || {
-            let args = ["run", "steady.toml", "--engine", &engine, "--background", "inline"];
-            let json = ok(dir.path(), &[&args[..], &["--json", "--out", "o"]].concat());
+            let args = ["run", "write-heavy", "--scale", "smoke", "--engine", &engine];
+            let inline = ["--background", "inline", "--json", "--out", "o"];
+            let json = ok(dir.path(), &[&args[..], &inline].concat());
             let result: serde_json::Value = serde_json::from_str(&json).unwrap();
             let cell = &result["cells"][0];
             let io = cell["phases"].as_array().unwrap().iter().map(|phase| phase["moved"]["io"].clone());
@@ -146,13 +148,6 @@ fn inline_runs_with_one_seed_are_the_same_byte_for_byte() {
         assert_eq!(bytes_by_cause(), bytes_by_cause(), "{engine}");
     }
 }
-
-const STEADY: &str = "schema = 1\nname = \"steady\"\npurpose = \"no time caps\"\n[data]\nrecords = 20000\n\
-    key = { kind = \"hash16\" }\nvalue = { size = 100 }\n[run]\nmemory_budget = \"1MiB\"\ndurability = \"os\"\n\
-    threads = 1\nseed = 42\n[[phase]]\nkind = \"load\"\nbatch = 100\nuntil = { records = \"all\" }\n\
-    [[phase]]\nkind = \"measure\"\nops = { update = 0.7, insert = 0.1, delete = 0.1, get = 0.1 }\n\
-    dist = { kind = \"zipf\" }\nuntil = { ops = 20000 }\n[[phase]]\nkind = \"drain\"\n\
-    [[phase]]\nkind = \"verify\"\n";
 
 const LONG: &str = "schema = 1\nname = \"long\"\npurpose = \"to be killed\"\n[data]\nrecords = 20000\n\
     key = { kind = \"int8\" }\nvalue = { size = 64 }\n[run]\nmemory_budget = \"1MiB\"\ndurability = \"os\"\n\

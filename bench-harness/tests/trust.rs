@@ -56,6 +56,13 @@ fn bytes_that_never_moved_are_found() {
 }
 
 #[test]
+fn a_byte_without_a_cause_is_found() {
+    let (code, terminal, ..) = job(Some(Lie::HasNoCause));
+    assert_eq!(code, 3, "{terminal}");
+    assert!(terminal.contains("INVALID subject X1"), "{terminal}");
+}
+
+#[test]
 fn damage_that_the_engine_finds_itself_is_stamped() {
     let (code, terminal, ..) = job(Some(Lie::FindsDamage));
     assert_eq!(code, 4, "{terminal}");

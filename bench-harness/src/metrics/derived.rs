@@ -55,7 +55,8 @@ pub struct Derived {
     pub debt_bytes: u64,
     /// Upkeep still owed after the drain, in bytes.
     pub debt_left_bytes: u64,
-    /// Time writers waited, as a share of the wall time of one client.
+    /// Time writers waited, as a share of the wall time of one client; 0 if they never did. `None` if nothing was
+    /// written, or the engine does not tell.
     pub stalled_share: Option<f64>,
 }
 
@@ -103,7 +104,8 @@ impl Derived {
             debt_before_bytes: before.map_or(0, |before| before.debt_bytes),
             debt_bytes: measure.debt_bytes,
             debt_left_bytes: end.debt_bytes,
-            stalled_share: f::per_op(stalled_ns, moved.wall_ns).filter(|_| moved.user_bytes > 0),
+            stalled_share: f::per_op(stalled_ns, moved.wall_ns)
+                .filter(|_| moved.user_bytes > 0 && !moved.stalls.is_empty()),
         }
     }
 }
@@ -143,6 +145,19 @@ mod tests {
         assert_eq!((derived.wa_open, derived.wa_settled), (Some(1.0), Some(4.0)));
         assert_eq!(derived.sa_settled, None);
         assert_eq!(derived.wa_by_cause, [("flush".to_owned(), 4.0)]);
+    }
+
+    #[test]
+    fn no_wait_is_zero_and_no_count_of_waits_is_none() {
+        let stall = kv_api::stats::Stall { name: "dirty limit".to_owned(), count: 0, wall_ns: 0 };
+        let share = |stalls: &[kv_api::stats::Stall], user_bytes: u64| {
+            let moved = Moved { stalls: stalls.to_vec(), user_bytes, wall_ns: 10, ..Moved::default() };
+            Derived::of(None, &PhaseRecord { moved, ..PhaseRecord::default() }, None).stalled_share
+        };
+        assert_eq!(share(std::slice::from_ref(&stall), 5), Some(0.0));
+        assert_eq!(share(&[kv_api::stats::Stall { count: 1, wall_ns: 5, ..stall.clone() }], 5), Some(0.5));
+        assert_eq!(share(&[], 5), None);
+        assert_eq!(share(&[stall], 0), None);
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub struct PhaseRecord {
     pub moved: Moved,
     /// Key and value bytes alive when it ended.
     pub live_bytes: u64,
-    /// Bytes of upkeep owed when it ended.
+    /// Bytes of upkeep owed when it ended, in the engine's own sense of the word: dirty pages here, entries to flush
+    /// and to merge there. Not to be compared between engines.
     pub debt_bytes: u64,
     /// Memory by owner when it ended, as the engine declares it.
     pub memory: Vec<MemoryUse>,
@@ -195,7 +196,7 @@ pub mod since {
         }
     }
 
-    /// Stalls by reason, without those that did not happen.
+    /// Stalls by reason. Those that did not happen are kept: an engine without any does not tell.
     pub fn stalls(now: &[Stall], before: &[Stall]) -> Vec<Stall> {
         let gained = now.iter().map(|row| {
             let old = before.iter().find(|old| old.name == row.name);
@@ -206,7 +207,7 @@ pub mod since {
                 wall_ns: row.wall_ns.saturating_sub(wall_ns),
             }
         });
-        gained.filter(|row| row.count > 0).collect()
+        gained.collect()
     }
 
     /// Counters by name, without those that did not move.

@@ -35,7 +35,7 @@ fn cause_colour(cause: &str) -> usize {
 /// Where did my byte go: bytes written per user byte, stacked by cause.
 pub fn bytes_by_cause(rows: &[Row<'_>]) -> String {
     let most = rows.iter().filter_map(|row| row.measure.derived.wa_settled).fold(0.0, f64::max);
-    let mut body = String::new();
+    let mut body = String::from("<div class=\"bars\">");
     let mut causes: Vec<&str> = Vec::new();
     for row in rows {
         let d = &row.measure.derived;
@@ -55,7 +55,7 @@ pub fn bytes_by_cause(rows: &[Row<'_>]) -> String {
         }
         let _ = write!(body, "</span><b>{}</b></div>", or_dash(d.wa_settled));
     }
-    body.push_str("<ul class=\"legend rows\">");
+    body.push_str("</div><ul class=\"legend rows\">");
     for cause in &causes {
         let per_engine: Vec<_> = rows
             .iter()
@@ -88,11 +88,11 @@ pub fn amplifications(rows: &[Row<'_>]) -> String {
         ("space / live, settled", |row| row.measure.derived.sa_settled),
         ("space / live, peak", |row| row.measure.derived.sa_peak),
     ];
-    let mut body = String::new();
+    let mut body = String::from("<div class=\"bars\">");
     for (name, value) in kinds {
         let values: Vec<_> = rows.iter().map(value).collect();
         let most = values.iter().flatten().copied().fold(0.0, f64::max);
-        let _ = write!(body, "<div class=\"dim\">{name}</div>");
+        let _ = write!(body, "<div class=\"dim group\">{name}</div>");
         for (index, (row, value)) in rows.iter().zip(values).enumerate() {
             let width = value.unwrap_or(0.0) / most.max(f64::MIN_POSITIVE) * 100.0;
             let _ = write!(
@@ -105,6 +105,7 @@ pub fn amplifications(rows: &[Row<'_>]) -> String {
             );
         }
     }
+    body.push_str("</div>");
     figure("Amplification", &body, "Each group has its own scale; shorter is better. A dash: not measured.")
 }
 
@@ -221,37 +222,53 @@ fn three_or_whole(value: f64) -> String {
     if value.fract() == 0.0 { format!("{value:.0}") } else { three(value) }
 }
 
-/// Memory by owner against the budget.
+/// Memory by owner against the budget: owners down, engines across.
 pub fn memory(rows: &[Row<'_>]) -> String {
     let budget =
         |row: &Row<'_>| row.cell.spec.pointer("/run/memory_budget").and_then(serde_json::Value::as_u64);
-    let mut body = String::from("<div class=\"scroll\"><table>");
-    for row in rows {
-        let _ = write!(body, "<tr><th>{}</th><th>bytes</th><th>of budget</th></tr>", escape(row.label()));
-        let share = |held: u64| {
-            budget(row)
-                .filter(|budget| *budget > 0)
-                .map_or("-".to_owned(), |b| format!("{:.0} %", held as f64 / b as f64 * 100.0))
-        };
-        let owners = row.phase.memory.iter().map(|owner| (owner.owner.as_str(), owner.bytes));
-        let peak = [("engine, peak", row.phase.memory_peak_bytes)].into_iter();
-        let process = row.phase.rss_anon_peak_bytes.map(|rss| ("process, peak", rss)).into_iter();
-        let before = row.cell.rss_anon_before_bytes.map(|rss| ("process, before it opened", rss)).into_iter();
-        for (owner, held) in owners.chain(peak).chain(process).chain(before) {
-            let _ = write!(
-                body,
-                "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
-                escape(owner),
-                bytes(held),
-                share(held)
-            );
+    let held: Vec<Vec<(&str, u64)>> = rows
+        .iter()
+        .map(|row| {
+            let owners = row.phase.memory.iter().map(|owner| (owner.owner.as_str(), owner.bytes));
+            let peak = [("engine, peak", row.phase.memory_peak_bytes)].into_iter();
+            let process = row.phase.rss_anon_peak_bytes.map(|rss| ("process, peak", rss)).into_iter();
+            let before = row.cell.rss_anon_before_bytes.map(|rss| ("process, before", rss)).into_iter();
+            owners.chain(peak).chain(process).chain(before).collect()
+        })
+        .collect();
+    let mut names: Vec<&str> = Vec::new();
+    // Engines name their owners first, so that the three lines they share come last.
+    for of_all in [false, true] {
+        for (name, _) in held.iter().flatten() {
+            if (name.contains(", ") == of_all) && !names.contains(name) {
+                names.push(name);
+            }
         }
+    }
+    let mut body = String::from("<div class=\"scroll\"><table><tr><th></th>");
+    rows.iter().for_each(|row| {
+        let _ = write!(body, "<th>{}</th>", escape(row.label()));
+    });
+    body.push_str("</tr>");
+    for name in names {
+        let _ = write!(body, "<tr><td>{}</td>", escape(name));
+        for (row, held) in rows.iter().zip(&held) {
+            let cell = held.iter().find(|(known, _)| *known == name).map_or(String::new(), |(_, held)| {
+                let share = budget(row).filter(|budget| *budget > 0).map_or(String::new(), |budget| {
+                    format!("<br><span class=\"dim\">{:.0} %</span>", *held as f64 / budget as f64 * 100.0)
+                });
+                bytes(*held) + &share
+            });
+            let _ = write!(body, "<td>{cell}</td>");
+        }
+        body.push_str("</tr>");
     }
     body.push_str("</table></div>");
     figure(
         "Memory by owner",
         &body,
-        "As the engine declares it at the end of the phase; of the process: its anonymous memory, harness included, sampled every 200 ms.",
+        "Bytes and share of the budget, as the engine declares them at the end of the phase; process: its anonymous \
+         memory, harness included, sampled every 200 ms, and before the engine was opened.",
     )
 }
 

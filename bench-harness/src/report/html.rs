@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::charts;
+use super::equal::NOT_EQUAL;
 use super::result::ResultFile;
 use super::svg::escape;
 use crate::metrics::{LatencySummary, PhaseRecord};
@@ -51,7 +52,7 @@ pub fn page(result: &ResultFile, json: &str) -> String {
     let _ = writeln!(out, "One repetition per engine: no error bars, so small differences mean nothing.</p>");
     for (index, workload) in result.workloads().into_iter().enumerate() {
         let cells: Vec<_> = result.cells.iter().filter(|cell| cell.workload == workload).collect();
-        section(&mut out, &cells, if index == 0 { &result.notes } else { &[] });
+        section(&mut out, result, &cells, if index == 0 { &result.notes } else { &[] });
     }
     out.push_str(&checks(result));
     environment(&mut out, result, json);
@@ -60,7 +61,7 @@ pub fn page(result: &ResultFile, json: &str) -> String {
 }
 
 /// One workload: its setting, what must be known about the run, then each measured phase.
-fn section(out: &mut String, cells: &[&CellRecord], notes: &[String]) {
+fn section(out: &mut String, result: &ResultFile, cells: &[&CellRecord], notes: &[String]) {
     let _ = writeln!(out, "<p>{}</p>", escape(&super::table::setting(cells)));
     for note in notes {
         let _ = writeln!(out, "<p class=\"dim\">{}</p>", escape(note));
@@ -79,6 +80,11 @@ fn section(out: &mut String, cells: &[&CellRecord], notes: &[String]) {
             .collect();
         let dist = rows.first().map_or("", |row| row.measure.dist.as_str());
         let _ = writeln!(out, "<h2>{} <span class=\"dim\">({})</span></h2>", escape(&name), escape(dist));
+        let workload = cells.first().map_or("", |cell| cell.workload.as_str());
+        if let Some(why) = result.unequal(workload, &name) {
+            let why = escape(why);
+            let _ = writeln!(out, "<p><span class=\"stamp\">{NOT_EQUAL}</span>{why}</p>");
+        }
         out.push_str(&headline(&rows));
         out.push_str("<div class=\"grid2\">");
         out.push_str(&charts::bytes_by_cause(&rows));
@@ -121,6 +127,7 @@ fn headline(rows: &[Row<'_>]) -> String {
         "peak",
         "CPU / op",
         "memory",
+        "writers waited",
         "debt left",
     ];
     heads.iter().for_each(|head| {
@@ -155,6 +162,7 @@ fn headline(rows: &[Row<'_>]) -> String {
             or_dash(d.sa_peak),
             d.cpu_ns_per_op.map_or("-".to_owned(), |ns| nanos(ns as u64)),
             bytes(row.phase.memory_peak_bytes),
+            d.stalled_share.map_or("-".to_owned(), |share| format!("{:.1} %", share * 100.0)),
             bytes(d.debt_left_bytes),
         ];
         let _ = write!(out, "<tr><td>{}</td></tr>", cells.join("</td><td>"));
@@ -162,7 +170,14 @@ fn headline(rows: &[Row<'_>]) -> String {
     out.push_str(
         "</table></div>\n<p class=\"dim\">Service time: call to return, closed loop. Bytes written count ",
     );
-    out.push_str("the drain behind the phase. CPU is that of the whole process, harness included.</p>\n");
+    out.push_str(
+        "the drain behind the phase. CPU is that of the whole process, harness included. Peak is the ",
+    );
+    out.push_str(
+        "most space seen in ten looks a second: what lived shorter is not in it. Debt left is owed after ",
+    );
+    out.push_str("the drain, dirty pages in a B+tree, entries to flush and merge in an LSM tree: not to be ");
+    out.push_str("compared. A dash: not measured, or too few samples to tell.</p>\n");
     out
 }
 
@@ -173,7 +188,7 @@ fn checks(result: &ResultFile) -> String {
         let class = match check.verdict {
             Verdict::Pass => "pass",
             Verdict::Fail => "fail",
-            Verdict::NotApplicable => "dim",
+            Verdict::NotApplicable | Verdict::NotMeasured => "dim",
         };
         let _ = write!(
             out,

@@ -1,7 +1,8 @@
 //! How results are shown and kept: the result file (`result.rs`), the terminal summary (`table.rs`), and the page
-//! (`html.rs`) with its figures (`charts.rs`, `svg.rs`).
+//! (`html.rs`) with its figures (`charts.rs`, `svg.rs`); whether engines may be compared (`equal.rs`).
 
 pub mod charts;
+pub mod equal;
 pub mod html;
 pub mod result;
 pub mod svg;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use super::equal::{self, NOT_EQUAL, NotEqual};
 use super::html;
 use crate::error::{Exit, Failure, Result};
 use crate::run::cell::CellRecord;
@@ -39,7 +40,7 @@ pub struct ResultFile {
     pub started: String,
     /// When it ended, UTC.
     pub ended: String,
-    /// INVALID, INTERRUPTED, FAILED; empty for a good run.
+    /// INVALID, NOT EQUAL, INTERRUPTED, FAILED; empty for a good run.
     pub stamps: Vec<String>,
     /// What a reader must know to judge the numbers.
     pub notes: Vec<String>,
@@ -51,6 +52,8 @@ pub struct ResultFile {
     pub cells: Vec<CellRecord>,
     /// Checks between the engines of a workload.
     pub between: Vec<(String, Check)>,
+    /// Measured phases whose engines did not do the same work.
+    pub not_equal: Vec<NotEqual>,
 }
 
 impl ResultFile {
@@ -71,6 +74,7 @@ impl ResultFile {
             ground,
             cells: Vec::new(),
             between: Vec::new(),
+            not_equal: Vec::new(),
         }
     }
 
@@ -79,6 +83,7 @@ impl ResultFile {
         self.ended = units::utc(now_unix_s());
         self.host.ended();
         self.between.clear();
+        self.not_equal.clear();
         for workload in self.workloads() {
             let done = self.cells.iter().filter(|cell| cell.workload == workload && cell.did_whole_stream());
             let digests: Vec<_> = done
@@ -86,7 +91,9 @@ impl ResultFile {
                     Some((cell.engine.label.clone(), cell.op_digest.clone(), cell.contents.clone()?))
                 })
                 .collect();
-            self.between.push((workload, same_contents(&digests)));
+            self.between.push((workload.clone(), same_contents(&digests)));
+            let cells: Vec<_> = self.cells.iter().filter(|cell| cell.workload == workload).collect();
+            self.not_equal.extend(equal::unequal(&workload, &cells));
         }
         if self.host.was_busy() {
             let note = "note: the machine was busy before the run began: times are those of a shared machine";
@@ -97,8 +104,17 @@ impl ResultFile {
         let invalid = self.cells.iter().any(CellRecord::is_invalid)
             || self.between.iter().any(|(_, check)| check.verdict == Verdict::Fail);
         let failed = self.cells.iter().any(|cell| cell.failure.is_some());
-        let stamps = [(invalid, INVALID), (interrupted, INTERRUPTED), (failed, FAILED)];
+        let is_unequal = !self.not_equal.is_empty();
+        let stamps =
+            [(invalid, INVALID), (is_unequal, NOT_EQUAL), (interrupted, INTERRUPTED), (failed, FAILED)];
         self.stamps = stamps.iter().filter(|(is, _)| *is).map(|(_, stamp)| (*stamp).to_owned()).collect();
+    }
+
+    /// Why the engines of a measured phase must not be compared, if they must not.
+    pub fn unequal(&self, workload: &str, measure: &str) -> Option<&str> {
+        let known = self.not_equal.iter();
+        let mut known = known.filter(|known| known.workload == workload && known.measure == measure);
+        known.next().map(|known| known.why.as_str())
     }
 
     /// The workloads, in the order they were run.
@@ -135,7 +151,7 @@ impl ResultFile {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Failure::io("read", &path, &error)),
+            Err(error) => return Err(Failure::io("read", &path, &error).of_argument()),
         };
         let parsed: ResultFile = serde_json::from_str(&text).map_err(|error| {
             Failure::usage(format!(
@@ -160,6 +176,8 @@ impl ResultFile {
     pub fn write(&self, dir: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| Failure::failed(format!("cannot write the result as JSON: {error}")))?;
+        // The data directory may have been the same one, and it is removed when the run leaves nothing in it.
+        fs::create_dir_all(dir).map_err(|error| Failure::io("create the directory", dir, &error))?;
         write_whole(&dir.join(FILE_NAME), &text)?;
         write_whole(&dir.join(html::FILE_NAME), &html::page(self, &text))
     }
@@ -198,8 +216,7 @@ fn fairness(cells: &[CellRecord]) -> impl Iterator<Item = String> {
     }
     if !capped.is_empty() {
         notes.push(format!(
-            "note: not all work was done by {}: engines that did different work have different data and age, so \
-             compare their rates with care",
+            "note: a cap ended a phase early, so not all work was done by {}",
             capped.join(", ")
         ));
     }

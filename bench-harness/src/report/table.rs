@@ -3,6 +3,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::equal::NOT_EQUAL;
 use super::result::ResultFile;
 use crate::metrics::{Derived, LatencySummary, PhaseRecord, Sample};
 use crate::run::cell::{CellRecord, Measure};
@@ -25,7 +26,7 @@ pub fn lines(result: &ResultFile) -> Vec<String> {
         out.extend(preparation(&cells));
         for name in measures(&cells) {
             out.push(String::new());
-            out.extend(block(&name, &cells));
+            out.extend(block(&name, &cells, result.unequal(&workload, &name)));
         }
         out.push(String::new());
         let between = result.between.iter().filter(|(of, _)| *of == workload).map(|(_, check)| check);
@@ -48,7 +49,7 @@ pub fn lines(result: &ResultFile) -> Vec<String> {
 }
 
 /// What the heads of the tables mean.
-fn heads() -> [&'static str; 6] {
+fn heads() -> [&'static str; 7] {
     [
         "how to read it (a dash: not measured, or too few samples to tell)",
         "  wa: write amplification, bytes written to files per byte the user wrote, log included, with the drain that \
@@ -58,6 +59,8 @@ fn heads() -> [&'static str; 6] {
          ten looks a second",
         "  cpu/op: of the whole process, harness and background threads included, the drain not; pace: speed over the \
          phase, from _ (standing) to # (fastest)",
+        "  debt: bytes of upkeep owed, in a B+tree those of dirty pages, in an LSM tree those of entries to flush and \
+         to merge: two engines owe different things, so compare what each pays, not the debts",
         "  p50, p99, p99.9: so many per cent of the calls were faster; told when 100 calls were slower",
     ]
 }
@@ -128,7 +131,7 @@ fn preparation(cells: &[&CellRecord]) -> Vec<String> {
 }
 
 /// One measured workload: the numbers, where bytes went, and latencies.
-fn block(name: &str, cells: &[&CellRecord]) -> Vec<String> {
+fn block(name: &str, cells: &[&CellRecord], unequal: Option<&str>) -> Vec<String> {
     let rows: Vec<(&CellRecord, &Measure, &PhaseRecord)> = cells
         .iter()
         .flat_map(|cell| {
@@ -138,6 +141,7 @@ fn block(name: &str, cells: &[&CellRecord]) -> Vec<String> {
         .collect();
     let dist = rows.first().map_or("", |(_, measure, _)| measure.dist.as_str());
     let mut out = vec![format!("{name} ({dist}), service time, closed loop, 1 repetition: no error bars")];
+    out.extend(unequal.into_iter().flat_map(|why| wrap(&format!("  *** {NOT_EQUAL} *** {why}"), 4)));
     let mut numbers =
         table(&["engine", "ops/s", "wa", "wa open", "B/read", "miss", "sa", "sa peak", "cpu/op"]);
     for (cell, measure, _) in &rows {
@@ -255,8 +259,9 @@ fn time(measure: &Measure, phase: &PhaseRecord) -> Vec<String> {
     if let Some(share) = d.engine_time_share {
         parts.push(format!("{:.0} % in the engine, the rest in the client", share * 100.0));
     }
-    if let Some(stalled) = d.stalled_share.filter(|share| *share >= 0.001) {
-        parts.push(format!("writers waited {:.1} %", stalled * 100.0));
+    if phase.moved.user_bytes > 0 {
+        let stalled = d.stalled_share.map_or("-".to_owned(), |share| format!("{:.1} %", share * 100.0));
+        parts.push(format!("writers waited {stalled}"));
     }
     if let Some(capped) = &phase.capped {
         parts.push(format!("CAPPED: {capped}"));
@@ -286,13 +291,16 @@ fn checks<'a>(cells: &[&'a CellRecord], between: impl Iterator<Item = &'a Check>
     let all: Vec<_> = of_cells.chain(between.map(|check| ("all engines", check))).collect();
     let number = |verdict| all.iter().filter(|(_, check)| check.verdict == verdict).count();
     let (pass, fail) = (number(Verdict::Pass), number(Verdict::Fail));
-    let mut ids: Vec<&str> = Vec::new();
-    for (_, check) in all.iter().filter(|(_, check)| check.verdict == Verdict::NotApplicable) {
-        if !ids.contains(&check.id.as_str()) {
-            ids.push(&check.id);
+    let ids = |verdict: Verdict| {
+        let mut ids: Vec<&str> = Vec::new();
+        for (_, check) in all.iter().filter(|(_, check)| check.verdict == verdict) {
+            if !ids.contains(&check.id.as_str()) {
+                ids.push(&check.id);
+            }
         }
-    }
-    let skipped = if ids.is_empty() { String::new() } else { format!(", not applicable: {}", ids.join(" ")) };
+        if ids.is_empty() { String::new() } else { format!("; {}: {}", verdict.word(), ids.join(", ")) }
+    };
+    let skipped = ids(Verdict::NotApplicable) + &ids(Verdict::NotMeasured);
     let mut out = wrap(&format!("checks: {pass} passed, {fail} failed{skipped}"), 2);
     for (engine, check) in all.iter().filter(|(_, check)| check.verdict == Verdict::Fail) {
         out.extend(wrap(&format!("  INVALID {engine} {}: {}: {}", check.id, check.what, check.detail), 4));

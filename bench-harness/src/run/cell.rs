@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kv_api::stats::IoTotal;
 use kv_api::{EngineInfo, IoStats, Kv, Shape};
 use workloads::rng::mix64;
 use workloads::{OpDigest, Oracle};
@@ -21,6 +22,8 @@ use crate::sys::ack::AckLog;
 use crate::sys::interrupt::Interrupt;
 use crate::sys::{disk, proc};
 
+/// How often byte counts that differ are looked at again, [`FILES_PAUSE`] apart.
+const REST_LOOKS_MAX: u32 = 100;
 /// How often files that differ from the engine's list are looked at again, and how long after.
 const FILES_LOOKS_MAX: u32 = 5;
 const FILES_PAUSE: Duration = Duration::from_millis(50);
@@ -261,11 +264,15 @@ fn finish_checks(
         .info
         .as_ref()
         .is_some_and(|info| info.settings.iter().any(|(name, value)| name == "read_mode" && value == "mmap"));
-    record.checks.push(checks::x1_causes_add_up(&phases, ran.io_at_end.as_ref()));
-    record.checks.extend(checks::x2_x5_meter_against_kernel(stats.io.as_ref(), kernel, mapped));
+    let totals = totals_at_rest(stage);
+    record.checks.push(checks::x1_causes_add_up(&phases, ran.io_at_end.as_ref(), totals));
+    let [x2, x5] = checks::x2_x5_meter_against_kernel(stats.io.as_ref(), kernel, mapped);
+    let [x3, x4] = checks::x3_x4_device(!stats.files.is_empty());
+    record.checks.extend([x2, x3, x4, x5]);
     record.checks.push(files_check(stage));
     record.checks.push(checks::x7_contents(ran.scanned.as_ref()));
     record.checks.push(checks::x8_counts(&total, Some(stats.user.written_bytes)));
+    record.checks.push(checks::x8_cpu(&total));
     record.checks.push(checks::answers(total.wrong_answers, total.gets + total.scans, &ran.wrong));
     match stage.engine.verify() {
         Ok(report) => {
@@ -276,6 +283,26 @@ fn finish_checks(
         }
         Err(error) => record.checks.push(checks::sound(1, Some(error.to_string()), 0)),
     }
+}
+
+/// The sum over the causes and the count of the system calls. A call in flight is in one of them alone, so those
+/// that differ are read again; two that differ for good stay different.
+fn totals_at_rest(stage: &Stage<'_, dyn Kv>) -> Option<(IoTotal, IoTotal)> {
+    let look = || {
+        let stats = stage.engine.stats();
+        let causes = stats.io?.total();
+        let causes = IoTotal { read_bytes: causes.read_bytes, write_bytes: causes.write_bytes };
+        Some((causes, stats.io_total?))
+    };
+    let mut seen = look();
+    for _ in 0..REST_LOOKS_MAX {
+        if seen.is_none_or(|(causes, calls)| causes == calls) {
+            break;
+        }
+        thread::sleep(FILES_PAUSE);
+        seen = look();
+    }
+    seen
 }
 
 /// X6. A background thread may create or remove a file between the two looks, so an odd answer is asked for again.

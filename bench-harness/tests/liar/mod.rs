@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kv_api::stats::IoTotal;
 use kv_api::*;
 
 /// How an engine misbehaves.
@@ -16,6 +17,8 @@ pub enum Lie {
     FindsDamage,
     /// The counts of its causes jump between two readings of its total.
     LosesBytes,
+    /// Its system calls moved a byte that no cause answers for.
+    HasNoCause,
     /// A write fails after ten thousand operations.
     Fails,
     /// A write panics after ten thousand operations.
@@ -115,6 +118,10 @@ impl Kv for Liar {
             let mut io = IoStats::default();
             io.of_mut(Cause::Wal).write_bytes = 2 * stats.user.written_bytes;
             stats.io = Some(io);
+        }
+        if self.lie == Lie::HasNoCause {
+            stats.io = Some(IoStats::default());
+            stats.io_total = Some(IoTotal { read_bytes: 0, write_bytes: 1 });
         }
         stats
     }

@@ -31,6 +31,16 @@ impl IoCounters {
     }
 }
 
+/// Bytes that moved for all causes together, counted apart from [`IoStats`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct IoTotal {
+    /// Bytes that read calls of the system returned.
+    pub read_bytes: u64,
+    /// Bytes that write calls of the system took.
+    pub write_bytes: u64,
+}
+
 /// What moved, by cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IoStats {
@@ -192,6 +202,9 @@ pub struct Stats {
     pub user: UserStats,
     /// What moved between engine and files, by cause. `None` if the engine cannot tell.
     pub io: Option<IoStats>,
+    /// The bytes of it once more, counted where the system calls are made, so that the two check each other. `None`
+    /// if nobody counts them there.
+    pub io_total: Option<IoTotal>,
     /// Blocks or pages that reads asked for, by kind.
     pub blocks: Vec<BlockReads>,
     /// What filters did.

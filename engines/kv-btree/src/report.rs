@@ -34,6 +34,7 @@ pub fn stats(core: &Core) -> Stats {
     Stats {
         user: core.user.stats(),
         io: Some(core.meter.stats()),
+        io_total: core.meter.moved(),
         blocks: vec![
             pager.counters.leaf.get("leaf"),
             pager.counters.inner.get("inner"),

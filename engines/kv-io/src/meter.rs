@@ -1,6 +1,7 @@
 //! The meter: every byte, call and sync that passes between an engine and its files, counted by cause.
 //!
-//! This is the only place where physical bytes are counted. [`MeteredVfs`] wraps any file system; its files share
+//! This is the only place where physical bytes are counted by cause; the file system of the machine counts what its
+//! system calls moved, to check it. [`MeteredVfs`] wraps any file system; its files share
 //! one [`Meter`]. It also keeps the names and lengths of the files it has seen, so an engine can tell how much
 //! space it takes without a walk through the directory. Mapped reads pass it by.
 
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crossbeam::utils::CachePadded;
-use kv_api::stats::FileUse;
+use kv_api::stats::{FileUse, IoTotal};
 use kv_api::{Cause, IoCounters, IoStats, Result};
 
 use crate::layout::{FileKind, parse_name};
@@ -46,11 +47,30 @@ pub struct Meter {
     rows: [CachePadded<Row>; Cause::COUNT],
     /// Lengths by path. The handles of a file share its length, so a write costs one atomic.
     files: Mutex<BTreeMap<PathBuf, Arc<AtomicU64>>>,
+    /// What is metered, and what it had moved when the meter began.
+    inner: Arc<dyn Vfs>,
+    moved_before: Option<IoTotal>,
 }
 
 impl Meter {
-    fn new() -> Meter {
-        Meter { rows: std::array::from_fn(|_| CachePadded::default()), files: Mutex::new(BTreeMap::new()) }
+    fn new(inner: Arc<dyn Vfs>) -> Meter {
+        Meter {
+            rows: std::array::from_fn(|_| CachePadded::default()),
+            files: Mutex::new(BTreeMap::new()),
+            moved_before: inner.moved(),
+            inner,
+        }
+    }
+
+    /// Bytes that system calls moved since the meter began, counted below it by what the calls returned: with all
+    /// files at rest and no call failed, the sum over the causes of [`Meter::stats`]. Engines that share one file
+    /// system share this. `None` where no system calls are made.
+    pub fn moved(&self) -> Option<IoTotal> {
+        let (now, before) = (self.inner.moved()?, self.moved_before?);
+        Some(IoTotal {
+            read_bytes: now.read_bytes.saturating_sub(before.read_bytes),
+            write_bytes: now.write_bytes.saturating_sub(before.write_bytes),
+        })
     }
 
     /// What moved so far, by cause. Counters only grow; a call that failed counts as a call.
@@ -118,7 +138,7 @@ impl MeteredVfs {
     /// Wraps `inner`; the meter starts at zero and knows no file.
     #[expect(clippy::new_ret_no_self, reason = "a file system is only ever used behind the trait")]
     pub fn new(inner: Arc<dyn Vfs>) -> (Arc<dyn Vfs>, Arc<Meter>) {
-        let meter = Arc::new(Meter::new());
+        let meter = Arc::new(Meter::new(Arc::clone(&inner)));
         (Arc::new(MeteredVfs { inner, meter: Arc::clone(&meter) }), meter)
     }
 }
@@ -189,6 +209,10 @@ impl Vfs for MeteredVfs {
 
     fn free_space(&self, dir: &Path) -> Result<u64> {
         self.inner.free_space(dir)
+    }
+
+    fn moved(&self) -> Option<IoTotal> {
+        self.inner.moved()
     }
 }
 

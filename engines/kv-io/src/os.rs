@@ -9,9 +9,11 @@ use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crossbeam::utils::CachePadded;
+use kv_api::stats::IoTotal;
 use kv_api::{Cause, Error, Result};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -24,13 +26,23 @@ use crate::vfs::{
 
 /// The file system of the machine.
 #[derive(Debug)]
-pub struct RealVfs;
+pub struct RealVfs {
+    moved: Arc<Moved>,
+}
+
+/// Bytes that read and write calls took, by what each call returned. The meter above counts what was asked for; that
+/// both come to the same is a check of both.
+#[derive(Debug, Default)]
+struct Moved {
+    read_bytes: CachePadded<AtomicU64>,
+    write_bytes: CachePadded<AtomicU64>,
+}
 
 impl RealVfs {
     /// The file system of the machine, ready to be shared.
     #[expect(clippy::new_ret_no_self, reason = "a file system is only ever used behind the trait")]
     pub fn new() -> Arc<dyn Vfs> {
-        Arc::new(RealVfs)
+        Arc::new(RealVfs { moved: Arc::default() })
     }
 }
 
@@ -107,7 +119,7 @@ impl Vfs for RealVfs {
             return Err(fail(not_a_file()));
         }
         let direct = AtomicBool::new(options.direct && go_direct(&file));
-        Ok(Arc::new(RealFile { path: path.to_path_buf(), file, direct }))
+        Ok(Arc::new(RealFile { path: path.to_path_buf(), file, direct, moved: Arc::clone(&self.moved) }))
     }
 
     fn rename(&self, from: &Path, to: &Path, _cause: Cause) -> Result<()> {
@@ -179,6 +191,13 @@ impl Vfs for RealVfs {
         let found = found.map_err(|error| Error::io("ask for the free space of", dir, error.into()))?;
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
+
+    fn moved(&self) -> Option<IoTotal> {
+        Some(IoTotal {
+            read_bytes: self.moved.read_bytes.load(Ordering::Relaxed),
+            write_bytes: self.moved.write_bytes.load(Ordering::Relaxed),
+        })
+    }
 }
 
 impl RealVfs {
@@ -233,6 +252,7 @@ struct RealFile {
     path: PathBuf,
     file: File,
     direct: AtomicBool,
+    moved: Arc<Moved>,
 }
 
 impl RealFile {
@@ -292,6 +312,7 @@ impl VfsFile for RealFile {
             match self.file.read_at(rest, offset + filled as u64) {
                 Ok(0) => break,
                 Ok(count) => {
+                    self.moved.read_bytes.fetch_add(count as u64, Ordering::Relaxed);
                     filled += count;
                     // A direct read that stops between two units has met the end of the file.
                     if self.is_direct() && !count.is_multiple_of(DIRECT_ALIGN) {
@@ -319,6 +340,7 @@ impl VfsFile for RealFile {
             match self.write_some(offset, rest) {
                 Ok(0) => return Err(self.fail("write", io::Error::from(io::ErrorKind::WriteZero))),
                 Ok(count) => {
+                    self.moved.write_bytes.fetch_add(count as u64, Ordering::Relaxed);
                     offset += count as u64;
                     IoSlice::advance_slices(&mut rest, count);
                 }

@@ -9,6 +9,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kv_api::stats::IoTotal;
 use kv_api::{Cause, Error, Result};
 
 use crate::aligned::AlignedBuf;
@@ -121,6 +122,12 @@ pub trait Vfs: Send + Sync + Debug {
     /// # Errors
     /// `Io` naming the directory.
     fn free_space(&self, dir: &Path) -> Result<u64>;
+
+    /// Bytes that system calls moved for all files opened here, whatever their cause. `None` where no system calls
+    /// are made.
+    fn moved(&self) -> Option<IoTotal> {
+        None
+    }
 }
 
 /// One read of several that may go to the device together.

@@ -4,6 +4,7 @@ use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
+use kv_api::stats::IoTotal;
 use kv_api::{Cause, IoCounters};
 use kv_io::sim::{FaultOp, Repeat};
 use kv_io::vfs::{OpenOptions, ReadRequest, read_range};
@@ -158,4 +159,25 @@ fn threads_lose_no_count() {
     assert_eq!(meter.stats().of(Cause::Page), row((0, 0), (2000, 20_000), 0));
     assert_eq!(meter.stats().of(Cause::PointRead).read_calls, 2000);
     assert_eq!(files(&meter, Path::new("")), [("a".to_owned(), 20_000, false)]);
+}
+
+#[test]
+fn what_the_system_calls_moved_is_the_sum_over_the_causes_unless_a_write_went_past_the_meter() {
+    let temp = tempfile::tempdir().unwrap();
+    let real = RealVfs::new();
+    let older = real.open(&temp.path().join("older"), OpenOptions::NEW, Cause::Page).unwrap();
+    put(&*older, 0, 33, Cause::Page);
+    let (vfs, meter) = MeteredVfs::new(Arc::clone(&real));
+    let file = vfs.open(&temp.path().join("a"), OpenOptions::NEW, Cause::Flush).unwrap();
+    put(&*file, 0, 1000, Cause::Flush);
+    put(&*file, 10, 7, Cause::Wal);
+    file.read_at(990, &mut [0; 100], Cause::PointRead).unwrap();
+    let expected = IoTotal { read_bytes: 10, write_bytes: 1007 };
+    assert_eq!(meter.moved(), Some(expected));
+    let sum = meter.stats().total();
+    assert_eq!((sum.read_bytes, sum.write_bytes), (expected.read_bytes, expected.write_bytes));
+    put(&*older, 0, 5, Cause::Page);
+    assert_eq!(meter.moved(), Some(IoTotal { write_bytes: 1012, ..expected }));
+    assert_eq!(meter.stats().total().write_bytes, 1007);
+    assert_eq!(MeteredVfs::new(SimVfs::new(1)).1.moved(), None);
 }

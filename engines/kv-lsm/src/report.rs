@@ -31,6 +31,7 @@ pub fn stats(core: &Core) -> Stats {
     Stats {
         user: core.user.stats(),
         io: Some(core.meter.stats()),
+        io_total: core.meter.moved(),
         filter: FilterStats {
             probes: filter_reads.point_requests,
             negatives: core.space.filter_negatives.get(),
