@@ -1,10 +1,12 @@
 //! One workload in three more sizes: smoke for a test, lab for a coffee, full for a night.
 
-use crate::spec::{Amount, Spec};
+use crate::spec::{Amount, PhaseKind, Spec};
 
 const MIB: u64 = 1 << 20;
 const SMOKE_DIVISOR: f64 = 50.0;
 const SMOKE_SECONDS_FACTOR: f64 = 1.0 / 25.0;
+/// Ends the wait for an engine that never settles; one that works is done in well under a second.
+const SMOKE_WAIT_SECONDS: f64 = 600.0;
 const SMOKE_BUDGET_MIN: u64 = MIB;
 const LAB: Size = Size { memory_budget: 32 * MIB, data_bytes: 320 * MIB, seconds_factor: 6.0 };
 const FULL: Size = Size { memory_budget: 256 * MIB, data_bytes: 2_560 * MIB, seconds_factor: 60.0 };
@@ -85,11 +87,14 @@ impl Spec {
             phase.until.user_bytes = phase.until.user_bytes.map(|amount| times(amount, factor));
             phase.until.debt_below = phase.until.debt_below.map(|amount| times(amount, factor));
             phase.retain = times(phase.retain, factor);
-            if scale == Scale::Smoke && phase.ends_by_itself() {
-                phase.until.s = None;
-            }
         }
         spec.stretch(seconds_factor);
+        if scale == Scale::Smoke {
+            for phase in spec.phases.iter_mut().filter(|phase| phase.ends_by_itself()) {
+                let is_wait = matches!(phase.kind, PhaseKind::Settle | PhaseKind::Drain);
+                phase.until.s = is_wait.then_some(SMOKE_WAIT_SECONDS);
+            }
+        }
         if let Some(most) = scale.seconds_max() {
             let caps: f64 = spec.phases.iter().filter_map(|phase| phase.until.cap_s()).sum();
             spec.stretch((most / caps).min(1.0));

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use kv_api::Cause;
 use kv_io::aligned::AlignedBuf;
 use kv_io::os::RealVfs;
-use kv_io::vfs::{OpenOptions, Vfs, VfsFile};
+use kv_io::vfs::{OpenOptions, VfsFile};
 
 use super::device::{Device, DeviceIo};
 use crate::error::{Failure, Result};
@@ -195,11 +195,11 @@ impl<'a> Bench<'a> {
     }
 
     fn open(&self, name: &str, direct: bool) -> Result<Arc<dyn VfsFile>> {
-        Ok(RealVfs.open(&self.dir.join(name), OpenOptions::NEW.with_direct(direct), CAUSE)?)
+        Ok(RealVfs::new().open(&self.dir.join(name), OpenOptions::NEW.with_direct(direct), CAUSE)?)
     }
 
     fn reopen(&self, name: &str) -> Result<Arc<dyn VfsFile>> {
-        Ok(RealVfs.open(&self.dir.join(name), OpenOptions::WRITE.with_direct(true), CAUSE)?)
+        Ok(RealVfs::new().open(&self.dir.join(name), OpenOptions::WRITE.with_direct(true), CAUSE)?)
     }
 
     fn look(&self) -> Seen {

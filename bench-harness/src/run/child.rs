@@ -47,15 +47,34 @@ pub struct Order {
     /// Which way to the disk, and who does the upkeep.
     pub ground: Ground,
     /// Where databases are made.
+    #[serde(with = "path_bytes")]
     pub data_dir: PathBuf,
     /// Whether to leave the database behind.
     pub keep: bool,
     /// Whether progress lines are wanted.
     pub draw: bool,
     /// Where the reply goes.
+    #[serde(with = "path_bytes")]
     pub reply: PathBuf,
     /// The parent: a child whose parent is another one was orphaned before it began.
     pub parent: u32,
+}
+
+/// A path as the bytes it is made of: not every name is UTF-8, and JSON knows nothing else.
+mod path_bytes {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        path.as_os_str().as_bytes().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        Ok(OsString::from_vec(Vec::deserialize(from)?).into())
+    }
 }
 
 /// What a child leaves.

@@ -244,10 +244,12 @@ impl PhaseSpec {
     pub fn ends_by_itself(&self) -> bool {
         let until = &self.until;
         match self.kind {
-            PhaseKind::Age | PhaseKind::Measure => {
-                until.records.or(until.ops).or(until.user_bytes).is_some()
-            }
-            PhaseKind::Load | PhaseKind::Settle | PhaseKind::Drain | PhaseKind::Verify => true,
+            PhaseKind::Age | PhaseKind::Measure => until.records.or(until.ops).or(until.user_bytes).is_some(),
+            PhaseKind::Load
+            | PhaseKind::Replay
+            | PhaseKind::Settle
+            | PhaseKind::Drain
+            | PhaseKind::Verify => true,
         }
     }
 }
