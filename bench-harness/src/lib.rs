@@ -4,8 +4,8 @@
 //! works on that engine too (`examples/my_engine.rs`).
 //!
 //! Read the source in this order: `registry.rs` (names to engines), `run/` (how a measurement is made), `metrics/`
-//! (what is computed from it), `report/` (how it is shown), `cli/` and `tool/` (the commands), `sys/` (what the
-//! operating system tells).
+//! (what is computed from it), `report/` (how it is shown), `cli/` and `tool/` (the commands), `trace/` (requests
+//! recorded and sent again), `sys/` (what the operating system tells).
 
 pub mod calibrate;
 pub mod cli;
@@ -20,6 +20,7 @@ pub mod run;
 pub mod stats;
 pub mod sys;
 pub mod tool;
+pub mod trace;
 
 pub mod units;
 

@@ -29,7 +29,8 @@
 //! ```
 //!
 //! Read the source in this order: `rng.rs` (draws without state), `dist/` (which record), `keys.rs`,
-//! `sizes.rs` and `values.rs` (bytes), `op.rs`, `spec.rs` (what a file says), `scale.rs`, `oracle.rs`, `generator.rs`, `arrivals.rs` (when); then
+//! `sizes.rs` and `values.rs` (bytes), `op.rs`, `spec.rs` (what a file says), `scale.rs`, `oracle.rs`, `generator.rs`, `arrivals.rs` (when),
+//! `trace.rs`; then
 //! `toml_file/`, `error.rs`, `units.rs` and `ready.rs`. Without the feature `serde` the file format is left out and
 //! the crate needs `std` alone.
 
@@ -48,6 +49,7 @@ pub mod sizes;
 pub mod spec;
 #[cfg(feature = "serde")]
 pub mod toml_file;
+pub mod trace;
 pub mod units;
 pub mod values;
 
