@@ -1,6 +1,6 @@
 //! One workload in three more sizes: smoke for a test, lab for a coffee, full for a night.
 
-use crate::spec::{Amount, PhaseKind, Spec};
+use crate::spec::{Amount, PhaseKind, PhaseSpec, Spec};
 
 const MIB: u64 = 1 << 20;
 const SMOKE_DIVISOR: f64 = 50.0;
@@ -33,7 +33,7 @@ pub enum Scale {
 
 impl Scale {
     /// The most that the time caps of a cell may come to, in seconds: where they are more, each is shortened by the
-    /// same factor.
+    /// same factor. At smoke size these are the caps of phases that nothing but a clock ends.
     pub const fn seconds_max(self) -> Option<f64> {
         match self {
             Scale::Smoke => Some(19.0),
@@ -87,17 +87,18 @@ impl Spec {
             phase.until.user_bytes = phase.until.user_bytes.map(|amount| times(amount, factor));
             phase.until.debt_below = phase.until.debt_below.map(|amount| times(amount, factor));
             phase.retain = times(phase.retain, factor);
-        }
-        spec.stretch(seconds_factor);
-        if scale == Scale::Smoke {
-            for phase in spec.phases.iter_mut().filter(|phase| phase.ends_by_itself()) {
-                let is_wait = matches!(phase.kind, PhaseKind::Settle | PhaseKind::Drain);
-                phase.until.s = is_wait.then_some(SMOKE_WAIT_SECONDS);
+            if scale == Scale::Smoke && phase.ends_by_itself() {
+                phase.until.s = None;
             }
         }
+        spec.stretch(seconds_factor);
         if let Some(most) = scale.seconds_max() {
             let caps: f64 = spec.phases.iter().filter_map(|phase| phase.until.cap_s()).sum();
             spec.stretch((most / caps).min(1.0));
+        }
+        let is_wait = |phase: &&mut PhaseSpec| matches!(phase.kind, PhaseKind::Settle | PhaseKind::Drain);
+        for wait in spec.phases.iter_mut().filter(is_wait).filter(|_| scale == Scale::Smoke) {
+            wait.until.s = Some(SMOKE_WAIT_SECONDS);
         }
         spec
     }
