@@ -36,7 +36,7 @@ impl Scale {
     /// same factor. At smoke size these are the caps of phases that nothing but a clock ends.
     pub const fn seconds_max(self) -> Option<f64> {
         match self {
-            Scale::Smoke => None,
+            Scale::Smoke => Some(19.0),
             Scale::Lab => Some(600.0),
             Scale::Full => Some(4.0 * 3_600.0),
         }
