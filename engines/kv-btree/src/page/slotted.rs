@@ -394,14 +394,14 @@ pub fn overwrite(page: &mut Page, index: usize, fixed: &[u8], rest: &[u8]) -> bo
 
 /// Rebuilds the page without garbage.
 fn compact(page: &mut Page) {
-    let old = page.clone();
+    let old = page.scratch();
     let slots = Slots::new(&old);
     build(page, slots.prefix(), slots.cells());
 }
 
 /// Rebuilds the page under another prefix: one that its keys begin with, and that leaves them room.
 pub fn reprefix(page: &mut Page, prefix: &[u8]) {
-    let old = page.clone();
+    let old = page.scratch();
     build(page, prefix, Slots::new(&old).cells());
 }
 

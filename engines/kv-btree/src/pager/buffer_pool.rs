@@ -8,7 +8,7 @@
 //! each thread, so pages that one thread allocates and another frees would make every heap grow in turn, up to
 //! the whole budget each. With spares the frames are allocated once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -22,6 +22,8 @@ pub const FRAME_OVERHEAD: usize = 96;
 const SHARDS_MAX: usize = 64;
 /// Spares that a full pool has room for, so that threads that read at the same time each find one.
 const SPARES_MIN: usize = 32;
+/// Spares that are looked at before a page gets memory of its own.
+const SPARE_LOOKS_MAX: usize = 4;
 /// Rounds of the hand that an inner page outlives without being used; a leaf outlives one.
 const INNER_USES: u8 = 3;
 
@@ -120,7 +122,7 @@ pub struct BufferPool {
     dirty: AtomicUsize,
     next_victim: AtomicUsize,
     evictions: AtomicU64,
-    spares: Mutex<Vec<Page>>,
+    spares: Mutex<VecDeque<Page>>,
 }
 
 impl BufferPool {
@@ -139,18 +141,25 @@ impl BufferPool {
         }
     }
 
-    /// Memory for a page: that of one which is gone, if there is any.
+    /// Memory for a page: that of one which is gone, if there is any that nobody looks at any more.
     pub fn take_spare(&self) -> Option<Page> {
-        lock(&self.spares).pop()
+        let mut spares = lock(&self.spares);
+        for _ in 0..SPARE_LOOKS_MAX.min(spares.len()) {
+            let mut spare = spares.pop_front()?;
+            if spare.is_unshared() {
+                return Some(spare);
+            }
+            spares.push_back(spare);
+        }
+        None
     }
 
-    /// Keeps the memory of a page that is gone, unless somebody still looks at it or there is enough.
-    pub fn keep_spare(&self, mut page: Page) {
-        if page.is_unshared() {
-            let mut spares = lock(&self.spares);
-            if spares.len() + self.resident() < self.pages_max {
-                spares.push(page);
-            }
+    /// Keeps the memory of a page that is gone, unless there is enough. Whoever still looks at it, a reader or a
+    /// checkpoint that writes it, will soon have done: spares are taken oldest first.
+    pub fn keep_spare(&self, page: Page) {
+        let mut spares = lock(&self.spares);
+        if spares.len() + self.resident() < self.pages_max {
+            spares.push_back(page);
         }
     }
 
@@ -344,10 +353,10 @@ mod tests {
         let pool = BufferPool::new(2);
         let held = [page(1), page(2)];
         held.iter().for_each(|page| pool.add_clean(page));
-        assert_eq!((pool.evictions(), pool.spares()), (1, 0), "whichever went is still held");
+        assert_eq!((pool.evictions(), pool.resident(), pool.spares()), (1, 1, 1));
+        assert!(pool.take_spare().is_none(), "whichever went is still held");
         drop(held);
-        pool.add_clean(&page(3));
-        assert_eq!((pool.resident(), pool.spares()), (1, 1));
+        assert_eq!(pool.spares(), 1);
         let framed = pool.framed(page(4));
         assert_eq!((framed.id(), pool.spares()), (PageId(4), 0));
     }

@@ -181,7 +181,7 @@ impl Pager {
         }
         let page = match found {
             Some(page) => page,
-            None => self.load(id, reader.cause(kind), reader.keeps())?,
+            None => self.load(id, kind, reader)?,
         };
         // Levels fall by one at every step, so no damaged child number can make a descent go round.
         if page.kind() != Some(kind) || page.level() != level {
@@ -191,23 +191,31 @@ impl Pager {
         Ok(page)
     }
 
-    fn load(&self, id: PageId, cause: Cause, keep: bool) -> Result<PageRef> {
+    fn load(&self, id: PageId, kind: Kind, reader: Reader) -> Result<PageRef> {
         // The number of loaders is at least one.
         let mut buffer = lock(&self.loaders[id.index() % self.loaders.len()]);
         if let Some(page) = self.pool.get(id) {
             return Ok(page);
         }
-        let page = self.read_page(id, &mut buffer, cause)?;
-        if keep {
+        // A copy goes on as a page of the writer; a walk drops what it read, and would drop the frame with it.
+        let frame = if reader == Reader::Backup { None } else { self.pool.take_spare() };
+        let page = self.read_page(id, &mut buffer, frame, reader.cause(kind))?;
+        if reader.keeps() {
             self.pool.add_clean(&page);
         }
         Ok(page)
     }
 
-    fn read_page(&self, id: PageId, buffer: &mut AlignedBuf, cause: Cause) -> Result<PageRef> {
+    fn read_page(
+        &self,
+        id: PageId,
+        buffer: &mut AlignedBuf,
+        frame: Option<Page>,
+        cause: Cause,
+    ) -> Result<PageRef> {
         let offset = id.offset(self.page_bytes);
         read_exact_at(&*self.file, offset, buffer, cause)?;
-        let page = Page::from_disk(buffer, id, &self.sum, self.pool.take_spare());
+        let page = Page::from_disk(buffer, id, &self.sum, frame);
         page.map_err(|what| Error::corruption(self.file.path(), offset, what))
     }
 
@@ -217,7 +225,7 @@ impl Pager {
     /// `Io`, `Corruption`.
     pub fn page_from_file(&self, id: PageId, cause: Cause) -> Result<PageRef> {
         let mut buffer = lock(&self.loaders[id.index() % self.loaders.len()]);
-        self.read_page(id, &mut buffer, cause)
+        self.read_page(id, &mut buffer, None, cause)
     }
 
     /// Makes the file long enough for `pages` pages.
