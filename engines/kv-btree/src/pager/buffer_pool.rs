@@ -141,8 +141,22 @@ impl BufferPool {
         }
     }
 
-    /// Memory for a page: that of one which is gone, if there is any that nobody looks at any more.
+    /// Memory for a page: that of one which is gone and that nobody looks at any more, or of one that is evicted for
+    /// it. `None` while the pool is filling: then the page gets memory of its own.
     pub fn take_spare(&self) -> Option<Page> {
+        self.oldest_spare().or_else(|| {
+            // An eighth is left for the pages of a running commit, which are in no shard yet.
+            let is_full = self.resident() >= self.resident_max - self.resident_max / 8;
+            let mut page = if is_full { self.evict_from_next()? } else { return None };
+            if page.is_unshared() {
+                return Some(page);
+            }
+            self.keep_spare(page);
+            None
+        })
+    }
+
+    fn oldest_spare(&self) -> Option<Page> {
         let mut spares = lock(&self.spares);
         for _ in 0..SPARE_LOOKS_MAX.min(spares.len()) {
             let mut spare = spares.pop_front()?;
@@ -282,18 +296,23 @@ impl BufferPool {
     fn make_room(&self) {
         let mut failed = 0;
         while self.resident.load(Ordering::Relaxed) > self.resident_max && failed < self.shards.len() {
-            let victim = self.next_victim.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1);
-            let evicted = self.shards[victim].write().unwrap_or_else(PoisonError::into_inner).evict();
-            match evicted {
+            match self.evict_from_next() {
                 Some(page) => {
-                    self.resident.fetch_sub(1, Ordering::Relaxed);
-                    self.evictions.fetch_add(1, Ordering::Relaxed);
                     self.keep_spare(page);
                     failed = 0;
                 }
                 None => failed += 1,
             }
         }
+    }
+
+    /// Evicts a clean page from the shard whose turn it is; `None` if it has none.
+    fn evict_from_next(&self) -> Option<Page> {
+        let victim = self.next_victim.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1);
+        let page = self.shards[victim].write().unwrap_or_else(PoisonError::into_inner).evict()?;
+        self.resident.fetch_sub(1, Ordering::Relaxed);
+        self.evictions.fetch_add(1, Ordering::Relaxed);
+        Some(page)
     }
 
     /// Most pages that may be in memory.
@@ -354,11 +373,21 @@ mod tests {
         let held = [page(1), page(2)];
         held.iter().for_each(|page| pool.add_clean(page));
         assert_eq!((pool.evictions(), pool.resident(), pool.spares()), (1, 1, 1));
-        assert!(pool.take_spare().is_none(), "whichever went is still held");
+        assert!(pool.take_spare().is_none(), "both are held");
         drop(held);
-        assert_eq!(pool.spares(), 1);
-        let framed = pool.framed(page(4));
-        assert_eq!((framed.id(), pool.spares()), (PageId(4), 0));
+        assert_eq!((pool.resident(), pool.spares()), (0, 2));
+        let framed = pool.framed(page(3));
+        assert_eq!((framed.id(), pool.spares()), (PageId(3), 1));
+    }
+
+    #[test]
+    fn a_full_pool_gives_up_a_page_for_a_frame() {
+        let pool = BufferPool::new(64);
+        (0..100).for_each(|id| pool.add_clean(&page(id)));
+        assert_eq!((pool.resident(), pool.spares()), (63, 1));
+        let taken: Vec<_> = std::iter::from_fn(|| pool.take_spare()).collect();
+        // An eighth of 63 for the pages of a running commit, and the spare; what is left stays in memory.
+        assert_eq!((taken.len(), pool.resident()), (1 + 8, 55));
     }
 
     #[test]

@@ -294,7 +294,9 @@ impl Writer {
 
     fn add_private(&mut self, page: Page) -> PageId {
         let id = page.id();
-        self.private.insert(id.0, page);
+        if let Some(replaced) = self.private.insert(id.0, page) {
+            self.pager.pool.keep_spare(replaced);
+        }
         id
     }
 
