@@ -4,8 +4,9 @@
 //! works on that engine too (`examples/my_engine.rs`).
 //!
 //! Read the source in this order: `registry.rs` (names to engines), `run/` (how a measurement is made), `metrics/`
-//! (what is computed from it), `report/` (how it is shown), `cli/` and `tool/` (the commands), `trace/` (requests
-//! recorded and sent again), `sys/` (what the operating system tells).
+//! (what is computed from it), `stats/` and `compare/` (what may be said of several runs), `report/` (how it is shown),
+//! `cli/` and `tool/` (the commands). Beside them: `calibrate/` (what this machine's counters are worth), `model/` (what
+//! theory predicts), `trace/` (requests recorded and sent again), `sys/` (what the operating system tells).
 
 pub mod calibrate;
 pub mod cli;

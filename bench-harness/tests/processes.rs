@@ -110,8 +110,17 @@ fn repetitions_have_intervals_and_results_can_be_compared() {
         let args = "run read-heavy --scale smoke --repeats 2 --io buffered --memory 64MiB --out";
         let args: Vec<&str> = args.split(' ').chain([out]).collect();
         let output = run(dir.path(), &args);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("medians of 2 repetitions"), "{text}");
+        assert!(text.contains("lsm over btree: ops/s"), "{text}");
     }
+    let page = fs::read_to_string(dir.path().join("first/report.html")).unwrap();
+    assert!(
+        page.contains("Medians of 2 repetitions") && page.contains("lsm over btree: ops/s"),
+        "the page too"
+    );
+    let wrong = run(dir.path(), &["run", "read-heavy", "--baseline", "redb", "--dry-run"]);
+    assert_fails(&wrong, 2, "--baseline redb is not among the engines");
     let output = run(dir.path(), &["compare", "first", "second"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("ops/s [1/s]"), "{text}");

@@ -107,10 +107,20 @@ pub fn cell(registry: &Registry) -> Result<Option<Exit>> {
 }
 
 fn engines(registry: &Registry, options: &RunOptions) -> Result<Vec<EngineSpec>> {
-    match &options.engine {
-        Some(text) => registry.parse_specs(text),
-        None => Ok(registry.headline()),
+    let engines = match &options.engine {
+        Some(text) => registry.parse_specs(text)?,
+        None => registry.headline(),
+    };
+    if let Some(baseline) = &options.baseline
+        && !engines.iter().any(|engine| engine.label == *baseline)
+    {
+        let labels: Vec<_> = engines.iter().map(|engine| engine.label.as_str()).collect();
+        return Err(Failure::usage(format!(
+            "--baseline {baseline} is not among the engines of this run: {}",
+            labels.join(", ")
+        )));
     }
+    Ok(engines)
 }
 
 fn ground(options: &RunOptions, io: IoMode) -> Ground {
@@ -148,6 +158,7 @@ impl Job<'_> {
         let interrupt = Interrupt::install()?;
         let mut result = ResultFile::new(Host::of(&self.options.dir), self.plan.ground);
         result.notes = self.notes.clone();
+        result.baseline = self.options.baseline.clone();
         let ran = self.cells(&openers, acks.as_ref(), earlier.as_ref(), &interrupt, &mut result);
         // What was done is kept even when a later cell could not begin; a run that did nothing replaces nothing.
         if ran.is_ok() || !result.cells.is_empty() {

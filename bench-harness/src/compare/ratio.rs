@@ -81,6 +81,27 @@ pub fn ratios(engine: &Group<'_>, baseline: &Group<'_>) -> Result<Vec<Ratio>, St
     Ok(METRICS.iter().filter_map(ratio).collect())
 }
 
+/// [`ratios`] in a sentence.
+pub fn sentence(engine: &Group<'_>, baseline: &Group<'_>) -> String {
+    let names = format!("{} over {}", engine.engine, baseline.engine);
+    let told = |ratio: &Ratio| {
+        let three = |value: f64| crate::units::three(value);
+        let interval = ratio.interval.map_or("no error bars".to_owned(), |interval| {
+            format!("{} to {}", three(interval.low), three(interval.high))
+        });
+        let says = match ratio.better {
+            Some(true) => ", better",
+            Some(false) => ", worse",
+            None => "",
+        };
+        format!("{} {}x ({interval}{says})", ratio.metric, three(ratio.medians))
+    };
+    match ratios(engine, baseline) {
+        Ok(ratios) => format!("{names}: {}", ratios.iter().map(told).collect::<Vec<_>>().join("; ")),
+        Err(rule) => format!("{names}: no ratio, for the runs were not equal: not {rule}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::group::tests::cell;

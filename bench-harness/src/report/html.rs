@@ -9,6 +9,7 @@ use super::charts;
 use super::equal::NOT_EQUAL;
 use super::result::ResultFile;
 use super::svg::escape;
+use crate::compare::typical;
 use crate::metrics::{LatencySummary, PhaseRecord};
 use crate::run::cell::{CellRecord, Measure};
 use crate::run::checks::{Check, Verdict};
@@ -49,9 +50,19 @@ pub fn page(result: &ResultFile, json: &str) -> String {
     for stamp in &result.stamps {
         let _ = write!(out, "<span class=\"stamp\">{}</span>", escape(stamp));
     }
-    let _ = writeln!(out, "One repetition per engine: no error bars, so small differences mean nothing.</p>");
+    let most = result.workloads().iter().map(|workload| result.repetitions(workload)).max().unwrap_or(1);
+    let _ = if most > 1 {
+        writeln!(
+            out,
+            "Medians of {most} repetitions; charts over time show the one nearest to the median, latencies are those of all \
+             repetitions together.</p>"
+        )
+    } else {
+        writeln!(out, "One repetition per engine: no error bars, so small differences mean nothing.</p>")
+    };
+    let shown = typical(&result.cells);
     for (index, workload) in result.workloads().into_iter().enumerate() {
-        let cells: Vec<_> = result.cells.iter().filter(|cell| cell.workload == workload).collect();
+        let cells: Vec<_> = shown.iter().filter(|cell| cell.workload == workload).collect();
         section(&mut out, result, &cells, if index == 0 { &result.notes } else { &[] });
     }
     out.push_str(&checks(result));
@@ -86,6 +97,9 @@ fn section(out: &mut String, result: &ResultFile, cells: &[&CellRecord], notes: 
             let _ = writeln!(out, "<p><span class=\"stamp\">{NOT_EQUAL}</span>{why}</p>");
         }
         out.push_str(&headline(&rows));
+        for line in result.ratios(workload, &name) {
+            let _ = writeln!(out, "<p>{}</p>", escape(&line));
+        }
         out.push_str("<div class=\"grid2\">");
         out.push_str(&charts::bytes_by_cause(&rows));
         out.push_str(&charts::amplifications(&rows));

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::equal::{self, NOT_EQUAL, NotEqual};
 use super::html;
+use crate::compare;
 use crate::error::{Exit, Failure, Result};
 use crate::run::cell::CellRecord;
 use crate::run::checks::{Check, Verdict, same_contents};
@@ -42,6 +43,9 @@ pub struct ResultFile {
     pub ended: String,
     /// INVALID, NOT EQUAL, INTERRUPTED, FAILED; empty for a good run.
     pub stamps: Vec<String>,
+    /// The engine that the others are set against; `None`: the first.
+    #[serde(default)]
+    pub baseline: Option<String>,
     /// What a reader must know to judge the numbers.
     pub notes: Vec<String>,
     /// The machine.
@@ -69,6 +73,7 @@ impl ResultFile {
             started: units::utc(started_unix_s),
             ended: String::new(),
             stamps: Vec::new(),
+            baseline: None,
             notes: Vec::new(),
             host,
             ground,
@@ -126,6 +131,27 @@ impl ResultFile {
             }
         }
         names
+    }
+
+    /// Blocks that ran of `workload`.
+    pub fn repetitions(&self, workload: &str) -> usize {
+        let blocks = self.cells.iter().filter(|cell| cell.workload == workload).map(|cell| cell.block);
+        blocks.collect::<BTreeSet<_>>().len()
+    }
+
+    /// Every other engine over the baseline in one measured phase, a sentence each: ratios with their intervals, or the
+    /// rule that forbids them. Nothing with one repetition, or one engine.
+    pub fn ratios(&self, workload: &str, measure: &str) -> Vec<String> {
+        if self.repetitions(workload) < 2 {
+            return Vec::new();
+        }
+        let groups = compare::groups(&self.cells);
+        let here: Vec<_> =
+            groups.iter().filter(|group| group.workload == workload && group.measure == measure).collect();
+        let named = |group: &&&compare::Group<'_>| Some(group.engine) == self.baseline.as_deref();
+        let Some(baseline) = here.iter().find(named).or(here.first()) else { return Vec::new() };
+        let others = here.iter().filter(|group| group.engine != baseline.engine);
+        others.map(|group| compare::ratio::sentence(group, baseline)).collect()
     }
 
     /// What the process should end with: the gravest of what happened.

@@ -5,6 +5,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::equal::NOT_EQUAL;
 use super::result::ResultFile;
+use crate::compare::typical;
 use crate::metrics::{Derived, LatencySummary, PhaseRecord, Sample};
 use crate::run::cell::{CellRecord, Measure};
 use crate::run::checks::{Check, Verdict};
@@ -20,15 +21,20 @@ const PACE_SIGNS: usize = 20;
 /// The summary, line by line.
 pub fn lines(result: &ResultFile) -> Vec<String> {
     let mut out = Vec::new();
+    let shown = typical(&result.cells);
     for workload in result.workloads() {
-        let cells: Vec<_> = result.cells.iter().filter(|cell| cell.workload == workload).collect();
-        out.extend(wrap(&setting(&cells), 0));
-        out.extend(preparation(&cells));
-        for name in measures(&cells) {
+        let of: Vec<_> = shown.iter().filter(|cell| cell.workload == workload).collect();
+        out.extend(wrap(&setting(&of), 0));
+        out.extend(preparation(&of));
+        for name in measures(&of) {
             out.push(String::new());
-            out.extend(block(&name, &cells, result.unequal(&workload, &name)));
+            out.extend(block(&name, &of, result.unequal(&workload, &name), result.repetitions(&workload)));
+            for line in result.ratios(&workload, &name) {
+                out.extend(wrap(&format!("  {line}"), 4));
+            }
         }
         out.push(String::new());
+        let cells: Vec<_> = result.cells.iter().filter(|cell| cell.workload == workload).collect();
         let between = result.between.iter().filter(|(of, _)| *of == workload).map(|(_, check)| check);
         out.extend(checks(&cells, between));
         for cell in cells.iter().filter(|cell| cell.failure.is_some()) {
@@ -131,7 +137,7 @@ fn preparation(cells: &[&CellRecord]) -> Vec<String> {
 }
 
 /// One measured workload: the numbers, where bytes went, and latencies.
-fn block(name: &str, cells: &[&CellRecord], unequal: Option<&str>) -> Vec<String> {
+fn block(name: &str, cells: &[&CellRecord], unequal: Option<&str>, repetitions: usize) -> Vec<String> {
     let rows: Vec<(&CellRecord, &Measure, &PhaseRecord)> = cells
         .iter()
         .flat_map(|cell| {
@@ -140,7 +146,11 @@ fn block(name: &str, cells: &[&CellRecord], unequal: Option<&str>) -> Vec<String
         .filter(|(_, measure, _)| measure.name == name)
         .collect();
     let dist = rows.first().map_or("", |(_, measure, _)| measure.dist.as_str());
-    let mut out = vec![format!("{name} ({dist}), service time, closed loop, 1 repetition: no error bars")];
+    let repeated = match repetitions {
+        0 | 1 => "1 repetition: no error bars".to_owned(),
+        more => format!("medians of {more} repetitions"),
+    };
+    let mut out = vec![format!("{name} ({dist}), service time, closed loop, {repeated}")];
     out.extend(unequal.into_iter().flat_map(|why| wrap(&format!("  *** {NOT_EQUAL} *** {why}"), 4)));
     let mut numbers =
         table(&["engine", "ops/s", "wa", "wa open", "B/read", "miss", "sa", "sa peak", "cpu/op"]);

@@ -20,6 +20,8 @@ use crate::pager::buffer_pool::FRAME_OVERHEAD;
 const POOL_PAGES_MIN: usize = 16;
 /// Most bytes set aside for the log's buffer and for gathered writes.
 const BUFFERS_BYTES_MAX: u64 = 2 << 20;
+/// One byte of the budget in this many is for bitmaps and dead lists: enough for a file of 16 times the budget.
+const LISTS_SHARE: u64 = 32;
 
 /// Options of a B+tree engine. Sizes in bytes.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,10 +88,11 @@ impl BTreeOptions {
         Ok(())
     }
 
-    /// Pages that the pool may hold: the budget without the buffers, frame by frame.
+    /// Pages that the pool may hold: the budget without the buffers, and without a share for bitmaps and dead lists,
+    /// which grow with the file, frame by frame.
     pub fn pool_pages(&self) -> usize {
         let budget = self.common.memory_budget;
-        let bytes = budget - (budget / 4).min(BUFFERS_BYTES_MAX);
+        let bytes = budget - (budget / 4).min(BUFFERS_BYTES_MAX) - budget / LISTS_SHARE;
         let pages = usize::try_from(bytes).unwrap_or(usize::MAX) / (self.page_size + FRAME_OVERHEAD);
         pages.max(POOL_PAGES_MIN)
     }
