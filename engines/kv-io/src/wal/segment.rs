@@ -122,7 +122,7 @@ pub struct SegmentFile {
 }
 
 impl SegmentFile {
-    /// Makes room up to `end`, in steps of an eighth of the file, at most [`STEP_BYTES_MAX`]: the commit that needs
+    /// Makes room up to `end`, in steps of an eighth of the file, at most a mebibyte: the commit that needs
     /// the room waits for the zeros. No frame is touched: after a `NoSpace` the segment is as good as before.
     ///
     /// # Errors
