@@ -83,7 +83,34 @@ impl Registry {
         registry.add("memory", "a sorted map in memory: the oracle, without files", |_, _| {
             Ok(Arc::new(MemoryEngine::new()) as Arc<dyn Kv>)
         });
+        registry.add_peers();
         registry
+    }
+
+    /// Adds the engines made by others that are compiled in.
+    #[cfg(any(feature = "peers", feature = "rocksdb"))]
+    fn add_peers(&mut self) {
+        macro_rules! add {
+            ($peer:ty) => {
+                self.add_peer::<$peer>()
+            };
+        }
+        kv_peers::for_every_peer!(add);
+    }
+
+    #[cfg(not(any(feature = "peers", feature = "rocksdb")))]
+    fn add_peers(&mut self) {}
+
+    #[cfg(any(feature = "peers", feature = "rocksdb"))]
+    fn add_peer<P: kv_peers::peer::Peer>(&mut self) {
+        let options = P::TUNABLES.iter().map(|tunable| (tunable.name, tunable.about)).collect::<Vec<_>>();
+        // A registry is made once in a process.
+        let options: &'static [_] = options.leak();
+        self.add_with(P::NAME, P::ABOUT, options, |common, settings| {
+            let mut options = kv_peers::PeerOptions::<P>::new(common.clone());
+            settings.iter().try_for_each(|(name, value)| options.set(name, value))?;
+            Ok(Box::new(move |dir| Ok(Arc::new(kv_peers::PeerEngine::open(dir, options.clone())?))))
+        });
     }
 
     /// Adds an engine without options of its own. A name that is there already is replaced.
@@ -196,6 +223,10 @@ impl Registry {
 pub fn engine_of(dir: &Path) -> Result<Option<String>> {
     if !dir.is_dir() {
         return Ok(None);
+    }
+    #[cfg(any(feature = "peers", feature = "rocksdb"))]
+    if let Some(peer) = kv_peers::home::engine_of(dir)? {
+        return Ok(Some(peer));
     }
     let vfs = RealVfs::new();
     if let Some(identity) = Identity::load(&*vfs, dir)? {

@@ -4,6 +4,8 @@ mod concurrency;
 mod copies;
 mod limits;
 mod opening;
+#[cfg(any(feature = "peers", feature = "rocksdb"))]
+mod peers;
 mod range_delete;
 mod reads;
 mod scans;

@@ -137,7 +137,7 @@ fn another_engine_is_refused_by_name(lab: &Lab) -> Result<()> {
     fill(&*db, 0, 10)?;
     db.close()?;
     drop(db);
-    for other in tests::Engine::STORED.into_iter().filter(|other| *other != lab.engine) {
+    for other in lab.engine.kin().iter().filter(|other| **other != lab.engine) {
         let message = refused(other.open(&lab.env, lab.dir(), &lab.knobs).map(drop), ErrorKind::WrongEngine);
         assert!(message.contains(lab.engine.name()) && message.contains(other.name()), "{message}");
     }
@@ -177,12 +177,19 @@ fn read_only_reads_and_refuses_writes(lab: &Lab) -> Result<()> {
 
 /// Names and contents of the files of a database, without the lock.
 fn files(lab: &Lab) -> Vec<(String, Vec<u8>)> {
-    let entries = std::fs::read_dir(lab.dir()).expect("the directory is there");
-    let read = |entry: std::fs::DirEntry| {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        (name, std::fs::read(entry.path()).expect("reads"))
-    };
-    let mut files: Vec<_> = entries.map(|entry| read(entry.expect("an entry"))).collect();
+    let mut files = Vec::new();
+    let mut folders = vec![lab.dir().to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("the directory is there") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(lab.dir()).expect("below it").to_string_lossy().into_owned();
+            files.push((name, std::fs::read(path).expect("reads")));
+        }
+    }
     files.retain(|(name, _)| name != "LOCK");
     files.sort();
     files

@@ -21,6 +21,24 @@ pub enum Engine {
     BTree,
     /// The LSM tree.
     Lsm,
+    /// redb, over files of this machine alone, as all peers.
+    #[cfg(feature = "peers")]
+    Redb,
+    /// fjall.
+    #[cfg(feature = "peers")]
+    Fjall,
+    /// LMDB.
+    #[cfg(feature = "peers")]
+    Lmdb,
+    /// SQLite.
+    #[cfg(feature = "peers")]
+    Sqlite,
+    /// canopydb.
+    #[cfg(feature = "peers")]
+    Canopy,
+    /// RocksDB.
+    #[cfg(feature = "rocksdb")]
+    Rocks,
 }
 
 impl Engine {
@@ -33,6 +51,18 @@ impl Engine {
             Engine::Memory => "memory",
             Engine::BTree => "btree",
             Engine::Lsm => "lsm",
+            #[cfg(feature = "peers")]
+            Engine::Redb => "redb",
+            #[cfg(feature = "peers")]
+            Engine::Fjall => "fjall",
+            #[cfg(feature = "peers")]
+            Engine::Lmdb => "lmdb",
+            #[cfg(feature = "peers")]
+            Engine::Sqlite => "sqlite",
+            #[cfg(feature = "peers")]
+            Engine::Canopy => "canopydb",
+            #[cfg(feature = "rocksdb")]
+            Engine::Rocks => "rocksdb",
         }
     }
 
@@ -50,8 +80,35 @@ impl Engine {
             Engine::Memory => Arc::new(MemoryEngine::with_keyspace(knobs.common.keyspace)),
             Engine::BTree => Arc::new(BTreeEngine::open_with(env.clone(), dir, knobs.btree())?),
             Engine::Lsm => Arc::new(LsmEngine::open_with(env.clone(), dir, knobs.lsm())?),
+            #[cfg(feature = "peers")]
+            Engine::Redb => peer::<kv_peers::redb::Redb>(dir, knobs)?,
+            #[cfg(feature = "peers")]
+            Engine::Fjall => peer::<kv_peers::fjall::Fjall>(dir, knobs)?,
+            #[cfg(feature = "peers")]
+            Engine::Lmdb => peer::<kv_peers::lmdb::Lmdb>(dir, knobs)?,
+            #[cfg(feature = "peers")]
+            Engine::Sqlite => peer::<kv_peers::sqlite::Sqlite>(dir, knobs)?,
+            #[cfg(feature = "peers")]
+            Engine::Canopy => peer::<kv_peers::canopydb::Canopy>(dir, knobs)?,
+            #[cfg(feature = "rocksdb")]
+            Engine::Rocks => peer::<kv_peers::rocksdb::Rocks>(dir, knobs)?,
         })
     }
+
+    /// The engines that must know each other's directories: those made here, or those made by others.
+    pub fn kin(self) -> &'static [Engine] {
+        match self {
+            Engine::Memory | Engine::BTree | Engine::Lsm => &Self::STORED,
+            #[cfg(any(feature = "peers", feature = "rocksdb"))]
+            _ => crate::peers::ALL,
+        }
+    }
+}
+
+/// Opens an engine made by others with its fair settings for the knobs that all engines share.
+#[cfg(any(feature = "peers", feature = "rocksdb"))]
+fn peer<P: kv_peers::peer::Peer>(dir: &Path, knobs: &Knobs) -> Result<Arc<dyn Kv>> {
+    Ok(Arc::new(kv_peers::PeerEngine::open(dir, kv_peers::PeerOptions::<P>::new(knobs.common.clone()))?))
 }
 
 /// An engine, its settings and a directory for it.
@@ -156,6 +213,18 @@ macro_rules! for_every_stored_engine {
         mod lsm_threads {
             $crate::tests_of!($crate::Engine::Lsm, $crate::Knobs::small().with_threads(2), $($test),+);
         }
+        #[cfg(feature = "peers")]
+        mod redb { $crate::tests_of!($crate::Engine::Redb, $crate::Knobs::small(), $($test),+); }
+        #[cfg(feature = "peers")]
+        mod fjall { $crate::tests_of!($crate::Engine::Fjall, $crate::Knobs::small(), $($test),+); }
+        #[cfg(feature = "peers")]
+        mod lmdb { $crate::tests_of!($crate::Engine::Lmdb, $crate::Knobs::small(), $($test),+); }
+        #[cfg(feature = "peers")]
+        mod sqlite { $crate::tests_of!($crate::Engine::Sqlite, $crate::Knobs::small(), $($test),+); }
+        #[cfg(feature = "peers")]
+        mod canopydb { $crate::tests_of!($crate::Engine::Canopy, $crate::Knobs::small(), $($test),+); }
+        #[cfg(feature = "rocksdb")]
+        mod rocksdb { $crate::tests_of!($crate::Engine::Rocks, $crate::Knobs::small(), $($test),+); }
     };
 }
 
@@ -166,6 +235,9 @@ macro_rules! tests_of {
         $(
             #[test]
             fn $test() -> kv_api::Result<()> {
+                if $crate::is_skipped($engine, stringify!($test)) {
+                    return Ok(());
+                }
                 super::$test(&$crate::Lab::new($engine, $knobs))
             }
         )+

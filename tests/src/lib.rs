@@ -25,6 +25,8 @@ pub mod driver;
 pub mod knobs;
 pub mod lab;
 pub mod map;
+#[cfg(any(feature = "peers", feature = "rocksdb"))]
+pub mod peers;
 pub mod rng;
 pub mod script;
 pub mod shape_text;
@@ -37,3 +39,14 @@ pub use knobs::Knobs;
 pub use lab::{Engine, Lab};
 pub use map::Map;
 pub use rng::Rng;
+
+/// True, with the reason printed, if `engine` lacks what `test` asks for. Only engines made by others lack anything.
+pub fn is_skipped(engine: Engine, test: &str) -> bool {
+    #[cfg(any(feature = "peers", feature = "rocksdb"))]
+    if let Some(reason) = peers::skipped(engine, test) {
+        println!("skipped: {}::{test}: {reason}", engine.name());
+        return true;
+    }
+    let _ = (engine, test);
+    false
+}
