@@ -46,6 +46,18 @@ const ORDERS: &[Order] = &[
         ],
     },
     Order {
+        krate: "engines/kv-peers",
+        rows: &[
+            &["redb", "fjall", "lmdb", "sqlite", "canopydb", "rocksdb"],
+            &["engine", "chunks"],
+            &["scan"],
+            &["ranges"],
+            &["peer"],
+            &["home", "shared"],
+            &["counters"],
+        ],
+    },
+    Order {
         krate: "engines/kv-lsm",
         rows: &[
             &["engine"],
@@ -165,6 +177,7 @@ fn engines_never_name_each_other() {
     let pairs = [
         ("engines/kv-btree/", &["kv_lsm", "kv_peers"][..]),
         ("engines/kv-lsm/", &["kv_btree", "kv_peers"]),
+        ("engines/kv-peers/", &["kv_io", "kv_btree", "kv_lsm"]),
         ("engines/kv-io/", &["kv_btree", "kv_lsm", "kv_peers"]),
         ("engines/kv-api/", &["kv_io", "kv_btree", "kv_lsm", "kv_peers"]),
         ("workloads/", &["kv_io", "kv_btree", "kv_lsm", "kv_peers"]),

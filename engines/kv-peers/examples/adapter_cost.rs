@@ -117,8 +117,9 @@ mod peers {
     impl Own for redb::Redb {
         fn own_get(&self, keys: &mut dyn Iterator<Item = [u8; 16]>) -> u64 {
             keys.map(|key| {
-                let table = self.database().begin_read().expect("reads").open_table(redb::TABLE);
-                let value = table.expect("opens").get(key.as_slice()).expect("reads").expect("is there");
+                let table =
+                    self.database().begin_read().expect("reads").open_table(redb::TABLE).expect("opens");
+                let value = table.get(key.as_slice()).expect("reads").expect("is there");
                 value.value().len() as u64
             })
             .sum()

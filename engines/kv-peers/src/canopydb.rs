@@ -11,8 +11,7 @@ use ::canopydb::{Database, DbOptions, EnvOptions, ReadTransaction, Tree, TreeOpt
 use kv_api::{Batch, Direction, Durability, EntryRef, Error, KeyRange, Op, Result, Shape, SortedSource};
 
 use crate::chunks::{Chunk, ChunkView, Fetch};
-use crate::options::{PeerOptions, Tunable};
-use crate::peer::{Peer, failed, failed_io};
+use crate::peer::{Peer, PeerOptions, Tunable, failed, failed_io};
 use crate::ranges::of_delete;
 
 /// The tree of all keys.

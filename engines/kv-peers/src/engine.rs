@@ -1,7 +1,7 @@
 //! A peer behind the contract: limits, counters, sequence numbers, closing, backup, and the checks every engine owes.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -11,32 +11,11 @@ use kv_api::{
     ScanOptions, SeqNo, SettleReport, Shape, Snapshot, SortedSource, Stats, VerifyReport,
 };
 
-use crate::counters::Counters;
 use crate::home::{self, Home};
-use crate::options::PeerOptions;
-use crate::peer::{Cursor, Peer, View};
+use crate::peer::{Cursor, Peer, PeerOptions, View};
 use crate::ranges::clamped;
 use crate::scan::PeerScan;
-
-/// What handle, snapshots and scans share.
-#[derive(Debug, Default)]
-pub struct Shared {
-    closed: AtomicBool,
-    /// What users asked for and got.
-    pub user: Counters,
-    views_open: AtomicU64,
-    seq: AtomicU64,
-}
-
-impl Shared {
-    /// Refuses a call on a closed handle.
-    ///
-    /// # Errors
-    /// `Closed`.
-    pub fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
-    }
-}
+use crate::shared::{Held, Shared};
 
 /// An open peer.
 pub struct PeerEngine<P: Peer> {
@@ -377,27 +356,6 @@ impl<P: Peer> std::fmt::Debug for PeerEngine<P> {
     }
 }
 
-/// An open snapshot or scan, counted.
-pub struct Held(Arc<Shared>);
-
-impl Held {
-    fn new(shared: &Arc<Shared>) -> Held {
-        shared.views_open.fetch_add(1, Ordering::Relaxed);
-        Held(Arc::clone(shared))
-    }
-
-    /// What handle, snapshots and scans share.
-    pub fn shared(&self) -> &Shared {
-        &self.0
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.views_open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// One state of a peer.
 struct PeerSnapshot<V> {
     view: V,
@@ -409,14 +367,14 @@ struct PeerSnapshot<V> {
 
 impl<V: View> KvRead for PeerSnapshot<V> {
     fn get_with(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool> {
-        self.held.0.check_open()?;
+        self.held.shared().check_open()?;
         let possible = (self.shortest..=self.longest).contains(&key.len());
         let hit = possible && self.view.get(key, found)?;
-        Ok(self.held.0.user.count_get(hit))
+        Ok(self.held.shared().user.count_get(hit))
     }
 
     fn scan(&self, range: KeyRange<'_>, options: ScanOptions) -> Result<Box<dyn Scan>> {
-        let shared = &self.held.0;
+        let shared = self.held.shared();
         shared.check_open()?;
         shared.user.count_scan();
         let limits = (self.shortest, self.longest);

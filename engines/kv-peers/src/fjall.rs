@@ -6,6 +6,7 @@
 //! A batch has one sequence number, so a key may be in it only once, and fjall has no range delete: batches are
 //! flattened to the last operation on each key, and a range delete becomes a delete of every key that is there.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -21,12 +22,14 @@ use kv_api::{
     Batch, Direction, Durability, EntryRef, Error, KeyRange, Op, Result, SettleReport, Shape, SortedSource,
 };
 
-use crate::options::{PeerOptions, Tunable};
-use crate::peer::{Cursor, Peer, View, failed, failed_io};
+use crate::peer::{Cursor, Peer, PeerOptions, Tunable, View, failed, failed_io};
 use crate::ranges::of_delete;
 
 /// fjall takes no smaller journal limit.
 const JOURNAL_BYTES_MIN: u64 = 64 << 20;
+/// The last value of each key, `None` where it is deleted.
+type Flat<'b> = BTreeMap<Cow<'b, [u8]>, Option<&'b [u8]>>;
+
 /// How often settling looks whether upkeep is done.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -58,10 +61,7 @@ impl Fjall {
     }
 
     /// The batch with one operation per key, the last; range deletes are what they find.
-    fn flatten<'b>(
-        &self,
-        batch: &'b Batch,
-    ) -> Result<BTreeMap<std::borrow::Cow<'b, [u8]>, Option<&'b [u8]>>> {
+    fn flatten<'b>(&self, batch: &'b Batch) -> Result<Flat<'b>> {
         let mut last = BTreeMap::new();
         for op in batch.ops() {
             match op {

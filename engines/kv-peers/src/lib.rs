@@ -18,7 +18,7 @@
 //! * **Read-only** handles refuse writes; the engine below may still repair or checkpoint its own files.
 //! * **What an engine lacks** is `Unsupported`, with the engine's name in the message.
 //!
-//! Read `peer.rs` first, then `redb.rs`, the shortest adapter.
+//! Read `peer/mod.rs` first, then `redb.rs`, the shortest adapter.
 #![cfg_attr(
     not(test),
     deny(
@@ -45,8 +45,6 @@ pub mod home;
 #[cfg(feature = "peers")]
 pub mod lmdb;
 #[cfg(any(feature = "peers", feature = "rocksdb"))]
-pub mod options;
-#[cfg(any(feature = "peers", feature = "rocksdb"))]
 pub mod peer;
 #[cfg(any(feature = "peers", feature = "rocksdb"))]
 mod ranges;
@@ -56,6 +54,8 @@ pub mod redb;
 pub mod rocksdb;
 #[cfg(any(feature = "peers", feature = "rocksdb"))]
 mod scan;
+#[cfg(any(feature = "peers", feature = "rocksdb"))]
+mod shared;
 #[cfg(feature = "peers")]
 pub mod sqlite;
 
@@ -81,4 +81,4 @@ macro_rules! for_every_peer {
 #[cfg(any(feature = "peers", feature = "rocksdb"))]
 pub use engine::PeerEngine;
 #[cfg(any(feature = "peers", feature = "rocksdb"))]
-pub use options::PeerOptions;
+pub use peer::PeerOptions;

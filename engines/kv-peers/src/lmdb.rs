@@ -16,8 +16,7 @@ use kv_api::shape::TreeShape;
 use kv_api::{Batch, Direction, Durability, EntryRef, Error, KeyRange, Op, Result, Shape, SortedSource};
 
 use crate::chunks::{Chunk, ChunkView, Fetch};
-use crate::options::{PeerOptions, Tunable};
-use crate::peer::{Peer, failed, failed_io};
+use crate::peer::{Peer, PeerOptions, Tunable, failed, failed_io};
 use crate::ranges::of_delete;
 
 const FILE: &str = "data.mdb";

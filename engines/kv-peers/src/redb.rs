@@ -13,8 +13,7 @@ use ::redb::{
 use kv_api::shape::TreeShape;
 use kv_api::{Batch, Direction, Durability, EntryRef, Error, KeyRange, Op, Result, Shape, SortedSource};
 
-use crate::options::{PeerOptions, Tunable};
-use crate::peer::{Cursor, Peer, View, failed, failed_io};
+use crate::peer::{Cursor, Peer, PeerOptions, Tunable, View, failed, failed_io};
 use crate::ranges::of_delete;
 
 /// The table of all keys.
@@ -102,7 +101,9 @@ impl Peer for Redb {
     }
 
     fn get(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool> {
-        let value = self.table()?.get(key).map_err(self.fail("read"))?;
+        // The table holds the transaction, and the value does not: redb would use its page again.
+        let table = self.table()?;
+        let value = table.get(key).map_err(self.fail("read"))?;
         Ok(value.map(|value| found(value.value())).is_some())
     }
 
@@ -203,10 +204,10 @@ impl View for RedbView {
 
 type Entry = (AccessGuard<'static, &'static [u8]>, AccessGuard<'static, &'static [u8]>);
 
-/// A walk that holds its transaction.
+/// A walk. Fields are dropped in this order: entries before the view, whose table holds the transaction.
 pub struct RedbCursor {
-    entries: Range<'static, &'static [u8], &'static [u8]>,
     entry: Option<Entry>,
+    entries: Range<'static, &'static [u8], &'static [u8]>,
     direction: Direction,
     view: RedbView,
 }

@@ -21,8 +21,7 @@ use kv_api::{
 use self_cell::self_cell;
 use std::ops::Bound;
 
-use crate::options::{PeerOptions, Tunable};
-use crate::peer::{Cursor, Peer, View, failed, failed_io};
+use crate::peer::{Cursor, Peer, PeerOptions, Tunable, View, failed, failed_io};
 
 /// Files of the directory that an ingest writes before RocksDB takes them over.
 const LOAD_FILE: &str = "ingest.tmp";

@@ -2,9 +2,9 @@
 
 use kv_api::{Direction, EntryRef, Error, KeyRange, OwnedRange, Result, Scan};
 
-use crate::engine::Held;
 use crate::peer::{Cursor, View};
 use crate::ranges::{clamped, from_key};
+use crate::shared::Held;
 
 /// A walk over one state of a peer.
 pub struct PeerScan<C> {

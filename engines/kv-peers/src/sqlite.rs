@@ -18,8 +18,7 @@ use kv_api::{
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use crate::chunks::{Chunk, ChunkView, Fetch};
-use crate::options::{PeerOptions, Tunable};
-use crate::peer::{Peer, failed, failed_io};
+use crate::peer::{Peer, PeerOptions, Tunable, failed, failed_io};
 
 const FILE: &str = "data.sqlite";
 const PAGE_BYTES: u64 = 4096;

@@ -4,6 +4,8 @@
 //! [`Peer::KEY_BYTES_MIN`] and the limits; ranges are neither empty nor inverted, and their bounds no longer than a
 //! key may be; batches have at least one operation; levels are among [`Peer::LEVELS`].
 
+pub mod options;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use kv_api::{
     SortedSource, VerifyReport,
 };
 
-use crate::options::{PeerOptions, Tunable};
+pub use options::{PeerOptions, Tunable};
 
 /// An engine made by others. Dropping it frees its files, as far as no [`View`] holds them.
 pub trait Peer: Send + Sync + Sized + 'static {
