@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use kv_api::{CommonOptions, Durability, IoMode, Kv, KvRead, Result};
+use kv_api::{CommonOptions, Durability, IoMode, Kv, Result};
 use kv_peers::peer::Peer;
 use kv_peers::{PeerEngine, PeerOptions};
 
@@ -62,7 +62,9 @@ fn compare<P: Own>() -> Result<()> {
     let value = [7_u8; 100];
     for numbers in (0..RECORDS).collect::<Vec<_>>().chunks(1000) {
         let mut batch = kv_api::Batch::new();
-        numbers.iter().for_each(|n| drop(batch.put(&key(*n), &value)));
+        for n in numbers {
+            batch.put(&key(*n), &value);
+        }
         db.write(&batch, level)?;
     }
     db.flush()?;
@@ -79,7 +81,9 @@ fn compare<P: Own>() -> Result<()> {
     };
     let through_put = |round| {
         time(PUTS, || {
-            keys(round, PUTS).for_each(|key| drop(kv.put(&key, &value, level).expect("writes")));
+            for key in keys(round, PUTS) {
+                kv.put(&key, &value, level).expect("writes");
+            }
             PUTS * 100
         })
     };

@@ -38,8 +38,10 @@ pub struct Fjall {
     db: Database,
     keyspace: Keyspace,
     dir: PathBuf,
-    /// Held alone by a range delete, which must see every key that it is to delete.
-    deletes: RwLock<()>,
+    /// Shared by writes, held alone by a range delete, which must see every key that it is to delete, and by the
+    /// opening of a snapshot: when fjall installs a flush it makes everything visible that has a sequence number, a
+    /// batch of which half is written included, so a snapshot taken then would change under its reader.
+    in_flight: RwLock<()>,
 }
 
 fn said(action: &'static str, dir: &Path, error: ::fjall::Error) -> Error {
@@ -153,7 +155,12 @@ impl Peer for Fjall {
                 .data_block_compression_policy(CompressionPolicy::disabled())
                 .index_block_compression_policy(CompressionPolicy::disabled())
         });
-        Ok(Fjall { keyspace: keyspace.map_err(fail)?, db, dir: dir.to_path_buf(), deletes: RwLock::new(()) })
+        Ok(Fjall {
+            keyspace: keyspace.map_err(fail)?,
+            db,
+            dir: dir.to_path_buf(),
+            in_flight: RwLock::new(()),
+        })
     }
 
     fn fixed_settings(&self, options: &PeerOptions<Self>) -> Vec<(&'static str, String)> {
@@ -171,13 +178,14 @@ impl Peer for Fjall {
     }
 
     fn view(&self) -> Result<FjallView> {
+        let _alone = self.in_flight.write().unwrap_or_else(PoisonError::into_inner);
         Ok(FjallView { snapshot: self.db.snapshot(), keyspace: self.keyspace.clone(), dir: self.dir.clone() })
     }
 
     fn write(&self, batch: &Batch, level: Durability) -> Result<()> {
         let has_ranges = batch.ops().any(|op| matches!(op, Op::DeleteRange { .. }));
-        let alone = has_ranges.then(|| self.deletes.write().unwrap_or_else(PoisonError::into_inner));
-        let _together = (!has_ranges).then(|| self.deletes.read().unwrap_or_else(PoisonError::into_inner));
+        let alone = has_ranges.then(|| self.in_flight.write().unwrap_or_else(PoisonError::into_inner));
+        let _together = (!has_ranges).then(|| self.in_flight.read().unwrap_or_else(PoisonError::into_inner));
         let mut writes = self.db.batch().durability(mode(level));
         for (key, value) in self.flatten(batch)? {
             match value {
@@ -196,7 +204,7 @@ impl Peer for Fjall {
             let mut batch = Batch::with_capacity(key.len() + value.len() + 16);
             return self.write(batch.put(key, value), level);
         }
-        let _together = self.deletes.read().unwrap_or_else(PoisonError::into_inner);
+        let _together = self.in_flight.read().unwrap_or_else(PoisonError::into_inner);
         self.keyspace.insert(key, value).map_err(self.fail("write to"))?;
         self.persist(level)
     }
@@ -205,7 +213,7 @@ impl Peer for Fjall {
         let mut first = sorted.next()?.map(|entry| (entry.key.to_vec(), entry.value.to_vec()));
         // An ingestion of nothing would write an empty table.
         let Some((key, value)) = first.take() else { return Ok(()) };
-        let _alone = self.deletes.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.in_flight.write().unwrap_or_else(PoisonError::into_inner);
         let mut load = self.keyspace.start_ingestion().map_err(self.fail("load into"))?;
         load.write(key, value).map_err(self.fail("load into"))?;
         while let Some(EntryRef { key, value }) = sorted.next()? {
