@@ -67,6 +67,21 @@ fn bounds_outside_the_legal_keys_are_only_bounds() -> Result<()> {
     Ok(())
 }
 
+/// Many memtables in a row, then the end of all upkeep: workers of fjall that ask for flushes wait for each other.
+#[test]
+fn a_load_of_many_times_the_memory_settles() -> Result<()> {
+    for engine in peers::ALL {
+        let lab = Lab::new(*engine, Knobs::small());
+        let db = lab.open()?;
+        for n in 0..40_000 {
+            db.put(&key(n * 7919 % 40_000), &[7; 100], LEVEL)?;
+        }
+        db.settle(std::time::Duration::from_secs(60))?;
+        assert_eq!(db.verify()?.entries, 40_000, "{}", engine.name());
+    }
+    Ok(())
+}
+
 #[test]
 fn a_directory_of_this_laboratory_is_refused() -> Result<()> {
     for own in Engine::STORED {

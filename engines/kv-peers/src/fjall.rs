@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ const JOURNAL_BYTES_MIN: u64 = 64 << 20;
 /// The last value of each key, `None` where it is deleted.
 type Flat<'b> = BTreeMap<Cow<'b, [u8]>, Option<&'b [u8]>>;
 
+/// What an entry takes in a memtable beside key and value, as fjall counts it.
+const ENTRY_BYTES: u64 = 64;
 /// How often settling looks whether upkeep is done.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -42,6 +45,9 @@ pub struct Fjall {
     /// opening of a snapshot: when fjall installs a flush it makes everything visible that has a sequence number, a
     /// batch of which half is written included, so a snapshot taken then would change under its reader.
     in_flight: RwLock<()>,
+    memtable_bytes_max: u64,
+    /// Bytes that went into the active memtable, about.
+    memtable_bytes: AtomicU64,
 }
 
 fn said(action: &'static str, dir: &Path, error: ::fjall::Error) -> Error {
@@ -83,6 +89,21 @@ impl Fjall {
             }
         }
         Ok(last)
+    }
+
+    /// Seals the active memtable when it is full; the workers flush it.
+    ///
+    /// fjall would do this by itself, by a message at every write to a full memtable. When the thousand places of
+    /// its queue are taken, a worker that seals a memtable waits for a place to ask for the flush, and once all
+    /// workers do, nobody empties the queue. Sealed from here, one message is sent per memtable, and no worker waits.
+    fn rotate_when_full(&self, ops: usize, user_bytes: u64) -> Result<()> {
+        let grown = user_bytes + ops as u64 * ENTRY_BYTES;
+        let filled = self.memtable_bytes.fetch_add(grown, Ordering::Relaxed) + grown;
+        if filled < self.memtable_bytes_max || self.memtable_bytes.swap(0, Ordering::Relaxed) < filled {
+            // Not full, or another writer is at it.
+            return Ok(());
+        }
+        self.keyspace.rotate_memtable().map(drop).map_err(self.fail("seal a memtable of"))
     }
 
     fn persist(&self, level: Durability) -> Result<()> {
@@ -149,7 +170,8 @@ impl Peer for Fjall {
         let keyspace = db.keyspace("kv", || {
             KeyspaceCreateOptions::default()
                 .manual_journal_persist(true)
-                .max_memtable_size(options.get("memtable"))
+                // The adapter rotates: see `rotate_when_full`.
+                .max_memtable_size(u64::MAX)
                 .data_block_size_policy(BlockSizePolicy::all(block_bytes))
                 // Off in all engines: it changes write and space amplification.
                 .data_block_compression_policy(CompressionPolicy::disabled())
@@ -157,9 +179,12 @@ impl Peer for Fjall {
         });
         Ok(Fjall {
             keyspace: keyspace.map_err(fail)?,
-            db,
             dir: dir.to_path_buf(),
             in_flight: RwLock::new(()),
+            memtable_bytes_max: options.get("memtable"),
+            // What came back from the journal.
+            memtable_bytes: AtomicU64::new(db.write_buffer_size()),
+            db,
         })
     }
 
@@ -185,7 +210,7 @@ impl Peer for Fjall {
     fn write(&self, batch: &Batch, level: Durability) -> Result<()> {
         let has_ranges = batch.ops().any(|op| matches!(op, Op::DeleteRange { .. }));
         let alone = has_ranges.then(|| self.in_flight.write().unwrap_or_else(PoisonError::into_inner));
-        let _together = (!has_ranges).then(|| self.in_flight.read().unwrap_or_else(PoisonError::into_inner));
+        let together = (!has_ranges).then(|| self.in_flight.read().unwrap_or_else(PoisonError::into_inner));
         let mut writes = self.db.batch().durability(mode(level));
         for (key, value) in self.flatten(batch)? {
             match value {
@@ -194,8 +219,8 @@ impl Peer for Fjall {
             }
         }
         writes.commit().map_err(self.fail("write to"))?;
-        drop(alone);
-        Ok(())
+        drop((alone, together));
+        self.rotate_when_full(batch.len(), batch.user_bytes())
     }
 
     fn put(&self, key: &[u8], value: &[u8], level: Durability) -> Result<()> {
@@ -204,9 +229,11 @@ impl Peer for Fjall {
             let mut batch = Batch::with_capacity(key.len() + value.len() + 16);
             return self.write(batch.put(key, value), level);
         }
-        let _together = self.in_flight.read().unwrap_or_else(PoisonError::into_inner);
+        let together = self.in_flight.read().unwrap_or_else(PoisonError::into_inner);
         self.keyspace.insert(key, value).map_err(self.fail("write to"))?;
-        self.persist(level)
+        self.persist(level)?;
+        drop(together);
+        self.rotate_when_full(1, (key.len() + value.len()) as u64)
     }
 
     fn ingest(&self, sorted: &mut dyn SortedSource) -> Result<()> {
@@ -229,6 +256,7 @@ impl Peer for Fjall {
 
     fn flush(&self) -> Result<()> {
         self.persist(Durability::Os)?;
+        self.memtable_bytes.store(0, Ordering::Relaxed);
         self.keyspace.rotate_memtable_and_wait().map_err(self.fail("flush"))
     }
 
