@@ -1,8 +1,8 @@
 //! Adapters that put engines made by others behind the contract of `kv-api`.
 //!
 //! The default build has none. Feature `peers` adds redb, fjall, LMDB, SQLite and canopydb; feature `rocksdb` adds
-//! RocksDB, which compiles 340 files of C++ and needs libclang. An adapter is one file: it implements [`peer::Peer`] (what an engine does),
-//! [`peer::View`] (one state of it) and [`peer::Cursor`] (a walk), and [`PeerEngine`] makes a [`kv_api::Kv`] of it:
+//! RocksDB, which compiles 340 files of C++ and needs libclang. An adapter is one file: it implements `peer::Peer` (what an engine does),
+//! `peer::View` (one state of it) and `peer::Cursor` (a walk), and `PeerEngine` makes a [`kv_api::Kv`] of it:
 //! limits, counters, sequence numbers, closing, backup and the checks that every engine owes.
 //!
 //! What holds for all of them:
