@@ -46,6 +46,21 @@ pub struct Host {
 }
 
 impl Host {
+    /// True if both are one machine with one kernel and one device, whatever else was going on.
+    pub fn is_same_machine(&self, other: &Host) -> bool {
+        let what = |host: &Host| {
+            (
+                host.kernel.clone(),
+                host.arch.clone(),
+                host.cpu.clone(),
+                host.cores,
+                host.ram_bytes,
+                host.device.clone(),
+            )
+        };
+        what(self) == what(other)
+    }
+
     /// This machine now, with the file system of `dir`.
     pub fn of(dir: &Path) -> Host {
         let uname = rustix::system::uname();
