@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Calibration;
-use super::device::Device;
+use super::source::Source;
 
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 /// Raised when the probes or their meaning change.
@@ -27,9 +27,9 @@ fn folder() -> Option<PathBuf> {
     Some(var("XDG_CACHE_HOME").or_else(|| Some(var("HOME")?.join(".cache")))?.join("kvlab"))
 }
 
-fn file(folder: &Path, device: &Device) -> Option<PathBuf> {
+fn file(folder: &Path, source: &Source) -> Option<PathBuf> {
     // Without a device there is nothing that tells one file system from another.
-    let number = device.number.as_deref()?.replace(':', "-");
+    let number = source.number.as_deref()?.replace(':', "-");
     Some(folder.join(format!("calibration-{number}.json")))
 }
 
@@ -41,9 +41,9 @@ fn boot() -> Option<String> {
     Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
 }
 
-/// Today's calibration of `device`, if there is one.
-pub fn read(device: &Device) -> Option<Calibration> {
-    read_in(&folder()?, device)
+/// Today's calibration of `source`, if there is one.
+pub fn read(source: &Source) -> Option<Calibration> {
+    read_in(&folder()?, source)
 }
 
 /// Keeps a calibration for the day. A folder that cannot be written means that the next run calibrates again.
@@ -51,17 +51,17 @@ pub fn write(calibration: &Calibration) {
     let _ = folder().and_then(|folder| write_in(&folder, calibration));
 }
 
-fn read_in(folder: &Path, device: &Device) -> Option<Calibration> {
-    let kept: Kept = serde_json::from_slice(&fs::read(file(folder, device)?).ok()?).ok()?;
+fn read_in(folder: &Path, source: &Source) -> Option<Calibration> {
+    let kept: Kept = serde_json::from_slice(&fs::read(file(folder, source)?).ok()?).ok()?;
     let holds = kept.schema == SCHEMA
         && kept.day == today()
         && kept.boot == boot()
-        && kept.calibration.device == *device;
+        && kept.calibration.source == *source;
     holds.then_some(kept.calibration)
 }
 
 fn write_in(folder: &Path, calibration: &Calibration) -> Option<()> {
-    let path = file(folder, &calibration.device)?;
+    let path = file(folder, &calibration.source)?;
     let kept = Kept { schema: SCHEMA, day: today(), boot: boot(), calibration: calibration.clone() };
     fs::create_dir_all(folder).ok()?;
     let text = serde_json::to_vec_pretty(&kept).ok()?;
@@ -75,21 +75,23 @@ mod tests {
     use super::super::probes::Probes;
     use super::super::trust::Trust;
     use super::*;
+    use crate::sys::device::Device;
 
     #[test]
     fn a_calibration_holds_for_its_device_and_a_damaged_one_for_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let device = Device { number: Some("259:2".to_owned()), ..Device::default() };
+        let source = Source { number: Some("259:2".to_owned()), device: Some(Device::default()) };
         let probes = Probes::default();
         let trust = Trust::of(&probes);
-        let found = Calibration { device: device.clone(), probes, trust, cached: false };
-        assert!(read_in(folder.path(), &device).is_none());
+        let found = Calibration { source: source.clone(), probes, trust, cached: false };
+        assert!(read_in(folder.path(), &source).is_none());
         write_in(folder.path(), &found).unwrap();
-        assert_eq!(read_in(folder.path(), &device), Some(found));
-        let other = Device { model: Some("another".to_owned()), ..device.clone() };
+        assert_eq!(read_in(folder.path(), &source), Some(found));
+        let another = Device { model: Some("another".to_owned()), ..Device::default() };
+        let other = Source { device: Some(another), ..source.clone() };
         assert!(read_in(folder.path(), &other).is_none());
-        fs::write(file(folder.path(), &device).unwrap(), "{").unwrap();
-        assert!(read_in(folder.path(), &device).is_none());
-        assert!(read_in(folder.path(), &Device::default()).is_none());
+        fs::write(file(folder.path(), &source).unwrap(), "{").unwrap();
+        assert!(read_in(folder.path(), &source).is_none());
+        assert!(read_in(folder.path(), &Source::default()).is_none());
     }
 }

@@ -4,14 +4,14 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `device.rs` | the block device behind a directory and its counters |
+//! | `source.rs` | where the data lies, and the counters of its device |
 //! | `probes.rs` | writes, syncs and reads with known bytes, and what each counter said of them |
 //! | `trust.rs` | decides from the probes which counter may be believed |
 //! | `cache.rs` | keeps the outcome for the rest of the day |
 
 pub mod cache;
-pub mod device;
 pub mod probes;
+pub mod source;
 pub mod trust;
 
 use std::path::Path;
@@ -19,15 +19,15 @@ use std::path::Path;
 use crate::error::Result;
 use crate::sys::interrupt::Interrupt;
 
-use device::Device;
 use probes::Probes;
+use source::Source;
 use trust::Trust;
 
 /// What was found out about a machine and one of its file systems.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Calibration {
-    /// The device, or why there is none to see.
-    pub device: Device,
+    /// Where the data lies.
+    pub source: Source,
     /// What was measured.
     pub probes: Probes,
     /// What follows from it.
@@ -43,13 +43,13 @@ pub struct Calibration {
 /// # Errors
 /// The folder cannot be written.
 pub fn calibrate(dir: &Path, interrupt: &Interrupt) -> Result<Calibration> {
-    let device = Device::of(dir);
-    if let Some(known) = cache::read(&device) {
+    let source = Source::of(dir);
+    if let Some(known) = cache::read(&source) {
         return Ok(Calibration { cached: true, ..known });
     }
-    let probes = probes::take(dir, &device, interrupt)?;
+    let probes = probes::take(dir, &source, interrupt)?;
     let trust = Trust::of(&probes);
-    let found = Calibration { device, probes, trust, cached: false };
+    let found = Calibration { source, probes, trust, cached: false };
     if !interrupt.is_set() {
         cache::write(&found);
     }

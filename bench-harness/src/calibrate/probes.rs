@@ -15,7 +15,7 @@ use kv_io::aligned::AlignedBuf;
 use kv_io::os::RealVfs;
 use kv_io::vfs::{OpenOptions, VfsFile};
 
-use super::device::{Device, DeviceIo};
+use super::source::{DeviceIo, Source};
 use crate::error::{Failure, Result};
 use crate::stats::{ratio::median, rng};
 use crate::sys::interrupt::Interrupt;
@@ -118,10 +118,10 @@ impl Rate {
 ///
 /// # Errors
 /// The folder or a file in it cannot be written.
-pub fn take(dir: &Path, device: &Device, interrupt: &Interrupt) -> Result<Probes> {
-    let bench = Bench::new(dir, device)?;
-    let mut probes = Probes { clock_ns: clock_ns(), idle: idle(device), ..Probes::default() };
-    let file = bench.open("data", false)?;
+pub fn take(dir: &Path, source: &Source, interrupt: &Interrupt) -> Result<Probes> {
+    let bench = Bench::new(dir, source)?;
+    let mut probes = Probes { clock_ns: clock_ns(), idle: idle(source), ..Probes::default() };
+    let file = bench.create("data")?;
     probes.sequential = bench.sequential(&*file)?;
     probes.rewrite = bench.rewrite(&*file)?;
     if interrupt.is_set() {
@@ -155,11 +155,11 @@ pub fn clock_ns() -> u64 {
 }
 
 /// Watches the device while this process does nothing.
-pub fn idle(device: &Device) -> Option<Idle> {
-    let before = device.io()?;
+pub fn idle(source: &Source) -> Option<Idle> {
+    let before = source.io()?;
     let start = Instant::now();
     thread::sleep(IDLE_TIME);
-    let moved = device.io()?.since(before);
+    let moved = source.io()?.since(before);
     Some(Idle { bytes: moved.read_bytes + moved.write_bytes, ns: elapsed_ns(start) })
 }
 
@@ -170,7 +170,7 @@ fn elapsed_ns(start: Instant) -> u64 {
 /// The folder of the probes.
 struct Bench<'a> {
     dir: PathBuf,
-    device: &'a Device,
+    source: &'a Source,
 }
 
 impl Drop for Bench<'_> {
@@ -188,14 +188,14 @@ struct Seen {
 }
 
 impl<'a> Bench<'a> {
-    fn new(dir: &Path, device: &'a Device) -> Result<Bench<'a>> {
+    fn new(dir: &Path, source: &'a Source) -> Result<Bench<'a>> {
         let dir = dir.join(format!("calibration-{}", std::process::id()));
         fs::create_dir_all(&dir).map_err(|error| Failure::io("create the directory", &dir, &error))?;
-        Ok(Bench { dir, device })
+        Ok(Bench { dir, source })
     }
 
-    fn open(&self, name: &str, direct: bool) -> Result<Arc<dyn VfsFile>> {
-        Ok(RealVfs::new().open(&self.dir.join(name), OpenOptions::NEW.with_direct(direct), CAUSE)?)
+    fn create(&self, name: &str) -> Result<Arc<dyn VfsFile>> {
+        Ok(RealVfs::new().open(&self.dir.join(name), OpenOptions::NEW, CAUSE)?)
     }
 
     fn reopen(&self, name: &str) -> Result<Arc<dyn VfsFile>> {
@@ -203,7 +203,7 @@ impl<'a> Bench<'a> {
     }
 
     fn look(&self) -> Seen {
-        Seen { proc_bytes: proc::charged_write_bytes(), device: self.device.io(), at: Instant::now() }
+        Seen { proc_bytes: proc::charged_write_bytes(), device: self.source.io(), at: Instant::now() }
     }
 
     fn counted(&self, before: &Seen, moved_bytes: u64, called_bytes: u64, syncs: u64) -> Counted {
@@ -240,7 +240,7 @@ impl<'a> Bench<'a> {
     }
 
     fn append(&self) -> Result<(Counted, u64, u64)> {
-        let file = self.open("log", false)?;
+        let file = self.create("log")?;
         let bytes = noise(2, SMALL_BYTES);
         let (before, start) = (self.look(), Instant::now());
         let mut times = Vec::new();
@@ -323,8 +323,8 @@ mod tests {
     #[test]
     fn the_probes_move_what_they_say_and_leave_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
-        let device = Device::of(dir.path());
-        let probes = take(dir.path(), &device, &Interrupt::default()).unwrap();
+        let source = Source::of(dir.path());
+        let probes = take(dir.path(), &source, &Interrupt::default()).unwrap();
         assert_eq!(probes.sequential.called_bytes, FILE_BYTES as u64);
         assert_eq!(probes.rewrite.called_bytes, 50_000);
         assert!(probes.append.syncs > 0 && probes.sync_p50_ns <= probes.sync_p99_ns);

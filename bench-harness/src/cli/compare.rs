@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Table;
 
 use crate::compare::sets::{Row, rows};
 use crate::error::{Exit, Failure, Result};
 use crate::output::Output;
 use crate::report::ResultFile;
-use crate::report::table::wrap;
+use crate::report::table::{table, wrap};
 use crate::stats::Verdict;
 use crate::units::or_dash;
 
@@ -54,7 +54,7 @@ pub fn compare(before: &Path, after: &Path, out: &mut Output) -> Result<Option<E
     for (workload, measure) in heads {
         out.text(if workload == measure { workload.to_owned() } else { format!("{workload}: {measure}") })?;
         let of: Vec<&Row> = found.iter().filter(|r| r.workload == workload && r.measure == measure).collect();
-        for line in table(&of).lines() {
+        for line in numbers(&of).lines() {
             out.text(line)?;
         }
         let mut rules: Vec<String> = of
@@ -71,10 +71,8 @@ pub fn compare(before: &Path, after: &Path, out: &mut Output) -> Result<Option<E
     Ok(None)
 }
 
-fn table(rows: &[&Row]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(["engine", "number", "first", "second", "ratio", "interval", "says"]);
+fn numbers(rows: &[&Row]) -> Table {
+    let mut table = table(&["engine", "number", "first", "second", "ratio", "interval", "says"]);
     for row in rows {
         let interval = row.ratio.map_or("-".to_owned(), |ratio| {
             format!("{} to {}", or_dash(Some(ratio.low)), or_dash(Some(ratio.high)))
@@ -92,12 +90,6 @@ fn table(rows: &[&Row]) -> Table {
             interval,
             says(row).to_owned(),
         ]);
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 1));
-        if (2..5).contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
     }
     table
 }

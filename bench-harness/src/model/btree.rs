@@ -4,6 +4,9 @@
 //! touch, over U. SA = P leaves (1 + 1/fan) / (N r) and the pages that wait for a checkpoint. A get asks for one page of
 //! each level; inner pages stay in memory, leaves as the popularity of pages and the room for them allow.
 
+use kv_btree::page::HEADER_LEN;
+use kv_btree::pager::buffer_pool::FRAME_OVERHEAD;
+
 use super::{Load, Predicted};
 
 /// Settings of a B+tree.
@@ -20,7 +23,7 @@ pub struct BTreeSettings {
 }
 
 /// Bytes of a page's header, and what an entry and a separator take beside key and value or child.
-const PAGE_HEADER_BYTES: f64 = 32.0;
+const PAGE_HEADER_BYTES: f64 = HEADER_LEN as f64;
 const LEAF_ENTRY_BYTES: f64 = 9.0;
 const SEPARATOR_BYTES: f64 = 12.0;
 /// Bytes of a separator's key after truncation, for random keys.
@@ -28,7 +31,7 @@ const SEPARATOR_KEY_BYTES: f64 = 4.0;
 /// Fill of leaves after random inserts: ln 2 (Yao, "On random 2-3 trees", 1978).
 const RANDOM_FILL: f64 = std::f64::consts::LN_2;
 /// Memory that a page takes beside its bytes.
-const FRAME_OVERHEAD_BYTES: f64 = 96.0;
+const FRAME_OVERHEAD_BYTES: f64 = FRAME_OVERHEAD as f64;
 
 /// What the tree must cost under `load`.
 pub fn predict(load: &Load, settings: &BTreeSettings) -> Predicted {

@@ -14,6 +14,7 @@ pub mod btree;
 pub mod lsm;
 pub mod popularity;
 
+use kv_io::wal::frame::frame_len;
 pub use popularity::Popularity;
 
 /// What the model needs to know of a workload.
@@ -44,13 +45,12 @@ impl Load {
     pub fn log_write_amplification(&self) -> f64 {
         let batch = self.batch.max(1);
         let body = batch * (self.key_bytes + self.value_bytes + LOG_OP_BYTES);
-        let frame = LOG_FRAME_BYTES + body.next_multiple_of(8);
+        let frame = frame_len(usize::try_from(body).unwrap_or(usize::MAX));
         frame as f64 / (batch as f64 * self.record_bytes())
     }
 }
 
-/// Bytes of a frame's header, and of an operation's, in the log.
-const LOG_FRAME_BYTES: u64 = 32;
+/// Bytes of an operation's header in the log.
 const LOG_OP_BYTES: u64 = 4;
 
 /// What the model says of an engine.

@@ -15,6 +15,8 @@ use crate::units::{bytes, count, nanos, or_dash, three};
 pub const WIDTH: u16 = 80;
 /// Causes named in the line of where bytes went.
 const CAUSES_MAX: usize = 4;
+/// Heads of columns that hold words.
+const WORDS: [&str; 4] = ["operation", "number", "interval", "says"];
 /// Signs in the line of throughput over time.
 const PACE_SIGNS: usize = 20;
 
@@ -323,13 +325,14 @@ fn checks<'a>(cells: &[&'a CellRecord], between: impl Iterator<Item = &'a Check>
     out
 }
 
-fn table(header: &[&str]) -> Table {
+/// A table without lines: numbers to the right, the first column and words to the left.
+pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(header.iter().copied());
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 1));
-        if index > 0 && header[index] != "operation" {
+        if index > 0 && !WORDS.contains(&header[index]) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }

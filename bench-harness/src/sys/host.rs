@@ -68,10 +68,7 @@ impl Host {
         let mounts = Mount::all();
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let mount = fs::canonicalize(disk::existing(dir)).ok().and_then(|path| {
-            let mount = Mount::holding(&mounts, &path)?;
-            Some(mount.clone())
-        });
+        let mount = Mount::of(&mounts, dir);
         let device = mount.as_ref().map_or(Err("the mount is unknown".to_owned()), Device::of);
         let governor = governor(Path::new("/sys/devices/system/cpu"));
         let limits = Limits::of_this_process(&mounts);

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::disk;
+
 /// One mounted file system.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Mount {
@@ -24,6 +26,12 @@ impl Mount {
     pub fn all() -> Vec<Mount> {
         let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         text.lines().filter_map(parse).collect()
+    }
+
+    /// The one of `mounts` that holds `dir`, or its nearest existing parent.
+    pub fn of(mounts: &[Mount], dir: &Path) -> Option<Mount> {
+        let path = std::fs::canonicalize(disk::existing(dir)).ok()?;
+        Mount::holding(mounts, &path).cloned()
     }
 
     /// The mount that holds `path`, which must be absolute and free of links.
