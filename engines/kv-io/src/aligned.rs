@@ -1,12 +1,39 @@
 //! Byte buffers at addresses that direct I/O accepts. One of the few modules with `unsafe` code.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 /// Direct I/O happens in units of this many bytes: offsets, lengths and buffers are multiples of it.
 pub const DIRECT_ALIGN: usize = 4096;
+
+/// A thread keeps a buffer of this many bytes at most from one read to the next.
+const SCRATCH_BYTES_MAX: usize = 64 << 10;
+
+thread_local! {
+    static SCRATCH: RefCell<AlignedBuf> = RefCell::new(AlignedBuf::zeroed(0));
+}
+
+/// Lends `work` a buffer of `len` bytes for a read whose outcome is copied elsewhere. Its content is whatever the last
+/// read of this thread left. A thread uses one buffer again and again: aligned memory taken and given back for each
+/// read leaves holes that an allocator cannot use, besides the time for taking and zeroing it.
+pub fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [u8]) -> R) -> R {
+    if len > SCRATCH_BYTES_MAX {
+        return work(&mut AlignedBuf::zeroed(len));
+    }
+    SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+        Ok(mut kept) => {
+            if kept.len() < len {
+                *kept = AlignedBuf::zeroed(len.next_power_of_two());
+            }
+            work(kept.get_mut(..len).unwrap_or_default())
+        }
+        // Asked for within `work`: rare, and still right.
+        Err(_) => work(&mut AlignedBuf::zeroed(len)),
+    })
+}
 
 /// A buffer of fixed length whose address is a multiple of [`DIRECT_ALIGN`].
 pub struct AlignedBuf {
@@ -105,6 +132,18 @@ unsafe impl Sync for AlignedBuf {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scratch_has_the_length_asked_for_at_every_depth() {
+        for len in [0, 1, 4096, 5000, SCRATCH_BYTES_MAX, SCRATCH_BYTES_MAX + 1] {
+            with_scratch(len, |outer| {
+                outer.fill(1);
+                with_scratch(4096, |inner| inner.fill(2));
+                assert!(outer.len() == len && outer.iter().all(|byte| *byte == 1));
+                assert_eq!(outer.as_ptr().align_offset(DIRECT_ALIGN).min(len), 0);
+            });
+        }
+    }
 
     #[test]
     fn buffers_are_zero_aligned_and_their_own() {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use kv_api::{Cause, Error, Result, SeqNo};
-use kv_io::aligned::AlignedBuf;
+use kv_io::aligned::{AlignedBuf, with_scratch};
 use kv_io::cache::BlockCache;
 use kv_io::checksum::{FileSum, mismatch};
 use kv_io::codec::Reader;
@@ -156,6 +156,17 @@ impl Drop for Table {
             lock(&self.space.dead).push(dead);
         }
     }
+}
+
+/// A read as the file's alignment wants it.
+struct Wide {
+    start: u64,
+    /// Bytes before the first one wanted.
+    lead: usize,
+    /// Bytes that must be there: the lead and what is wanted.
+    wanted: usize,
+    /// Bytes to ask for.
+    len: usize,
 }
 
 impl Table {
@@ -345,25 +356,36 @@ impl Table {
         let bytes = match &self.map {
             Some(map) => BlockBytes::Mapped(Arc::clone(map), to_usize(place.start)..to_usize(place.end)),
             None => {
-                let (buffer, lead) = self.read_wide(place.start, len, cause)?;
-                let block = buffer.get(lead..lead + len).unwrap_or_default();
-                BlockBytes::Own(block.get(..used_len(block)).unwrap_or_default().into())
+                let wide = self.widened(place.start, len);
+                with_scratch(wide.len, |buffer| {
+                    self.read_into(&wide, buffer, cause)?;
+                    let block = buffer.get(wide.lead..wide.lead + len).unwrap_or_default();
+                    Ok(BlockBytes::Own(block.get(..used_len(block)).unwrap_or_default().into()))
+                })?
             }
         };
         Block::check(bytes, &self.sum, place.start).map_err(|what| self.damaged(place.start, what))
     }
 
-    /// Reads `len` bytes at `offset`, widened to what the file's alignment asks for.
-    fn read_wide(&self, offset: u64, len: usize, cause: Cause) -> Result<(AlignedBuf, usize)> {
+    /// `len` bytes at `offset`, widened to what the file's alignment asks for.
+    fn widened(&self, offset: u64, len: usize) -> Wide {
         let align = self.file.align();
-        let start = offset - offset % to_u64(align);
-        let lead = to_usize(offset - start);
-        let mut buffer = AlignedBuf::zeroed((lead + len).next_multiple_of(align));
-        let found = self.file.read_at(start, &mut buffer, cause)?;
-        if found < lead + len {
-            return Err(self.damaged(offset, format!("the file ends after {found} of {len} bytes")));
+        let lead = to_usize(offset % to_u64(align));
+        Wide {
+            start: offset - to_u64(lead),
+            lead,
+            wanted: lead + len,
+            len: (lead + len).next_multiple_of(align),
         }
-        Ok((buffer, lead))
+    }
+
+    fn read_into(&self, wide: &Wide, buffer: &mut [u8], cause: Cause) -> Result<()> {
+        let found = self.file.read_at(wide.start, buffer, cause)?;
+        if found < wide.wanted {
+            let missing = format!("the file ends after {found} of {} bytes", wide.wanted);
+            return Err(self.damaged(wide.start, missing));
+        }
+        Ok(())
     }
 
     /// Blocks from `first` on, as many as fit `bytes_max` (at least one), in one read and past the cache.
@@ -381,10 +403,12 @@ impl Table {
             places.push(place);
         }
         let end = places.last().map_or(start, |place| place.end);
-        let (buffer, lead) = self.read_wide(start, to_usize(end - start), cause)?;
+        let wide = self.widened(start, to_usize(end - start));
+        let mut buffer = AlignedBuf::zeroed(wide.len);
+        self.read_into(&wide, &mut buffer, cause)?;
         let buffer = Arc::new(buffer);
         let block = |place: &Range<u64>| {
-            let from = lead + to_usize(place.start - start);
+            let from = wide.lead + to_usize(place.start - start);
             let range = from..from + to_usize(place.end - place.start);
             Block::check(BlockBytes::Buffer(Arc::clone(&buffer), range), &self.sum, place.start)
                 .map(Arc::new)
