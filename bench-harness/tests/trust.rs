@@ -19,7 +19,7 @@ fn job(lie: Option<Lie>) -> (u8, String, String, String) {
     let out = dir.path().join("out");
     let (out_text, data) = (out.display().to_string(), dir.path().join("data").display().to_string());
     let stdout = Captured::default();
-    let args = ["kvlab", "--scale", "smoke", "--out", &out_text, "--dir", &data];
+    let args = ["kvlab", "--scale", "smoke", "--out", &out_text, "--dir", &data, "--calibrate", "never"];
     let code = run_with(&registry, args, Box::new(stdout.clone()));
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
     assert!(!dir.path().join("data").exists(), "the data is removed");

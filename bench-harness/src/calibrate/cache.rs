@@ -1,5 +1,6 @@
-//! A calibration is good for the rest of the day on the same boot and device: kept in the user's cache folder. Without
-//! one, or where it cannot be written, each run calibrates.
+//! A calibration is good for the rest of the day on the same boot and file system: kept in the user's cache folder.
+//! Without one, or where it cannot be written, each run calibrates. One that met neighbours on the device is not kept:
+//! they may be gone when the next run begins.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,10 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Calibration;
 use super::source::Source;
+use super::trust::Worth;
 
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 /// Raised when the probes or their meaning change.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// A calibration and what it holds for.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -28,9 +30,16 @@ fn folder() -> Option<PathBuf> {
 }
 
 fn file(folder: &Path, source: &Source) -> Option<PathBuf> {
-    // Without a device there is nothing that tells one file system from another.
-    let number = source.number.as_deref()?.replace(':', "-");
-    Some(folder.join(format!("calibration-{number}.json")))
+    // Numbers of file systems without a device are given again, so the place counts too.
+    let place = source.place.as_deref()?;
+    Some(folder.join(format!("calibration-{:016x}.json", stable_hash(place.as_bytes()))))
+}
+
+/// FNV-1a: the same in every build, which the hashes of the standard library are not.
+fn stable_hash(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn today() -> u64 {
@@ -48,6 +57,9 @@ pub fn read(source: &Source) -> Option<Calibration> {
 
 /// Keeps a calibration for the day. A folder that cannot be written means that the next run calibrates again.
 pub fn write(calibration: &Calibration) {
+    if matches!(calibration.trust.device, Worth::Noisy { .. }) {
+        return;
+    }
     let _ = folder().and_then(|folder| write_in(&folder, calibration));
 }
 
@@ -80,7 +92,8 @@ mod tests {
     #[test]
     fn a_calibration_holds_for_its_device_and_a_damaged_one_for_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let source = Source { number: Some("259:2".to_owned()), device: Some(Device::default()) };
+        let place = Some("259:2 ext4 /data".to_owned());
+        let source = Source { number: Some("259:2".to_owned()), place, device: Some(Device::default()) };
         let probes = Probes::default();
         let trust = Trust::of(&probes);
         let found = Calibration { source: source.clone(), probes, trust, cached: false };

@@ -37,21 +37,51 @@ pub struct Calibration {
     pub cached: bool,
 }
 
+/// When a run calibrates.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum When {
+    /// Once a day for each file system.
+    #[default]
+    Daily,
+    /// At the start of this run, whatever is known.
+    Now,
+    /// Not at all: nothing is checked against the device.
+    Never,
+}
+
 /// Calibrates the file system of `dir`, or takes what the same day's calibration of it found. Writes at most 100 MiB to
-/// a folder of its own below `dir`, removed again; about 5 s.
+/// a folder of its own below `dir`, removed again; about 6 s. `None` if it shall not, or the user interrupted.
 ///
 /// # Errors
 /// The folder cannot be written.
-pub fn calibrate(dir: &Path, interrupt: &Interrupt) -> Result<Calibration> {
+pub fn calibrate(dir: &Path, when: When, interrupt: &Interrupt) -> Result<Option<Calibration>> {
+    if when == When::Never {
+        return Ok(None);
+    }
     let source = Source::of(dir);
-    if let Some(known) = cache::read(&source) {
-        return Ok(Calibration { cached: true, ..known });
+    if let Some(known) = cache::read(&source).filter(|_| when == When::Daily) {
+        return Ok(Some(Calibration { cached: true, ..known }));
     }
     let probes = probes::take(dir, &source, interrupt)?;
+    if interrupt.is_set() {
+        return Ok(None);
+    }
     let trust = Trust::of(&probes);
     let found = Calibration { source, probes, trust, cached: false };
-    if !interrupt.is_set() {
-        cache::write(&found);
+    cache::write(&found);
+    Ok(Some(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_want_it_or_stops_it_gets_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let none = Interrupt::default();
+        assert_eq!(calibrate(dir.path(), When::Never, &none).unwrap(), None);
+        assert_eq!(calibrate(dir.path(), When::Now, &Interrupt::asked()).unwrap(), None);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
     }
-    Ok(found)
 }

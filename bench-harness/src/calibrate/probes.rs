@@ -1,7 +1,8 @@
 //! The probes: known bytes go to the file system, and every counter is asked what it saw of them. Together about 6 s and
-//! 64 MiB.
+//! 64 MiB. Counters are read only when what a probe moved is at the device.
 //!
-//! Each probe that writes ends with a sync, so that what it moved is at the device when the counters are read.
+//! Each probe that writes ends with a sync. A sync of a file that grew makes the file system write its journal, one of a
+//! page that was there already mostly does not: `append` and `in_place` tell how much of each.
 
 use std::fs;
 use std::io::IoSlice;
@@ -19,7 +20,7 @@ use super::source::{DeviceIo, Source};
 use crate::error::{Failure, Result};
 use crate::stats::{ratio::median, rng};
 use crate::sys::interrupt::Interrupt;
-use crate::sys::proc;
+use crate::sys::proc::{self, Charged};
 
 const FILE_BYTES: usize = 64 << 20;
 const CHUNK_BYTES: usize = 1 << 20;
@@ -28,6 +29,8 @@ const SMALL_BYTES: usize = 100;
 const APPENDS_MAX: u64 = 1000;
 const APPENDS_TIME: Duration = Duration::from_millis(1500);
 const REWRITES: u64 = 500;
+const IN_PLACE_MAX: u64 = 300;
+const IN_PLACE_TIME: Duration = Duration::from_millis(500);
 const IDLE_TIME: Duration = Duration::from_millis(700);
 const RATE_TIME: Duration = Duration::from_millis(300);
 const DEPTHS: [usize; 2] = [1, 32];
@@ -45,8 +48,12 @@ pub struct Probes {
     pub sequential: Counted,
     /// 500 writes of 100 bytes to as many pages of that file, which the page cache holds in large pieces, one sync.
     pub rewrite: Counted,
-    /// Appends of 100 bytes, each with a sync: what a commit costs.
+    /// Appends of 100 bytes, each with a sync: what a commit costs in a file that grows.
     pub append: Counted,
+    /// 100 bytes written to one page of a file that has it already, each with a sync.
+    pub in_place: Counted,
+    /// The 64 MiB read again in 1 MiB calls, past the page cache; `None` where there is no direct I/O.
+    pub read: Option<Counted>,
     /// Time of each of those syncs: the median, in nanoseconds.
     pub sync_p50_ns: u64,
     /// Of 100 syncs, 99 were faster, in nanoseconds.
@@ -62,13 +69,13 @@ pub struct Probes {
 /// A probe that moved known bytes, and what the counters said.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counted {
-    /// Bytes in whole pages that had to reach the device.
+    /// Bytes in whole pages that had to pass between file system and device.
     pub moved_bytes: u64,
-    /// Bytes given to write calls.
+    /// Bytes given to write or read calls.
     pub called_bytes: u64,
     /// Syncs.
     pub syncs: u64,
-    /// What `write_bytes` of `/proc/self/io` says; `None` where the kernel does not tell.
+    /// What `write_bytes`, or `read_bytes`, of `/proc/self/io` says; `None` where the kernel does not tell.
     pub proc_bytes: Option<u64>,
     /// What the device says; `None` without a device to see.
     pub device_bytes: Option<u64>,
@@ -79,8 +86,10 @@ pub struct Counted {
 /// The device while nothing ran here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Idle {
-    /// Bytes that it moved all the same.
-    pub bytes: u64,
+    /// Bytes that it read all the same.
+    pub read_bytes: u64,
+    /// Bytes that it wrote.
+    pub write_bytes: u64,
     /// For how long it was watched, in nanoseconds.
     pub ns: u64,
 }
@@ -101,9 +110,9 @@ pub struct Rate {
 }
 
 impl Idle {
-    /// Bytes a second.
+    /// Bytes a second, read and written.
     pub fn bytes_per_s(&self) -> f64 {
-        self.bytes as f64 * 1e9 / self.ns.max(1) as f64
+        (self.read_bytes + self.write_bytes) as f64 * 1e9 / self.ns.max(1) as f64
     }
 }
 
@@ -128,9 +137,13 @@ pub fn take(dir: &Path, source: &Source, interrupt: &Interrupt) -> Result<Probes
         return Ok(probes);
     }
     (probes.append, probes.sync_p50_ns, probes.sync_p99_ns) = bench.append()?;
+    probes.in_place = bench.in_place(&*file)?;
     drop(file);
     let file = bench.reopen("data")?;
     probes.rates_are_direct = file.align() > 1;
+    if probes.rates_are_direct {
+        probes.read = Some(bench.read(&*file)?);
+    }
     for writes in [false, true] {
         for (sequential, request_bytes) in [(true, CHUNK_BYTES), (false, PAGE_BYTES)] {
             for depth in DEPTHS {
@@ -160,7 +173,7 @@ pub fn idle(source: &Source) -> Option<Idle> {
     let start = Instant::now();
     thread::sleep(IDLE_TIME);
     let moved = source.io()?.since(before);
-    Some(Idle { bytes: moved.read_bytes + moved.write_bytes, ns: elapsed_ns(start) })
+    Some(Idle { read_bytes: moved.read_bytes, write_bytes: moved.write_bytes, ns: elapsed_ns(start) })
 }
 
 fn elapsed_ns(start: Instant) -> u64 {
@@ -182,7 +195,7 @@ impl Drop for Bench<'_> {
 
 /// Every counter at one moment.
 struct Seen {
-    proc_bytes: Option<u64>,
+    charged: Option<Charged>,
     device: Option<DeviceIo>,
     at: Instant,
 }
@@ -203,19 +216,42 @@ impl<'a> Bench<'a> {
     }
 
     fn look(&self) -> Seen {
-        Seen { proc_bytes: proc::charged_write_bytes(), device: self.source.io(), at: Instant::now() }
+        Seen { charged: proc::charged(), device: self.source.io(), at: Instant::now() }
     }
 
+    /// What a probe that wrote moved since `before`.
     fn counted(&self, before: &Seen, moved_bytes: u64, called_bytes: u64, syncs: u64) -> Counted {
         let after = self.look();
-        Counted {
-            moved_bytes,
-            called_bytes,
-            syncs,
-            proc_bytes: after.proc_bytes.zip(before.proc_bytes).map(|(new, old)| new.saturating_sub(old)),
-            device_bytes: after.device.zip(before.device).map(|(new, old)| new.since(old).write_bytes),
-            ns: u64::try_from((after.at - before.at).as_nanos()).unwrap_or(u64::MAX),
+        let charged = after.charged.zip(before.charged).map(|(new, old)| new.since(old).write_bytes);
+        let device = after.device.zip(before.device).map(|(new, old)| new.since(old).write_bytes);
+        let ns = u64::try_from((after.at - before.at).as_nanos()).unwrap_or(u64::MAX);
+        Counted { moved_bytes, called_bytes, syncs, proc_bytes: charged, device_bytes: device, ns }
+    }
+
+    fn read(&self, file: &dyn VfsFile) -> Result<Counted> {
+        let mut buffer = noise(3, CHUNK_BYTES);
+        let before = self.look();
+        for chunk in 0..FILE_BYTES / CHUNK_BYTES {
+            file.read_at((chunk * CHUNK_BYTES) as u64, &mut buffer, CAUSE)?;
         }
+        let after = self.look();
+        let written = self.counted(&before, FILE_BYTES as u64, FILE_BYTES as u64, 0);
+        let charged = after.charged.zip(before.charged).map(|(new, old)| new.since(old).read_bytes);
+        let device = after.device.zip(before.device).map(|(new, old)| new.since(old).read_bytes);
+        Ok(Counted { proc_bytes: charged, device_bytes: device, ..written })
+    }
+
+    fn in_place(&self, file: &dyn VfsFile) -> Result<Counted> {
+        let bytes = noise(4, SMALL_BYTES);
+        file.sync_all(CAUSE)?;
+        let (before, start) = (self.look(), Instant::now());
+        let mut syncs = 0;
+        while syncs < IN_PLACE_MAX && start.elapsed() < IN_PLACE_TIME {
+            file.write_at(0, &[IoSlice::new(&bytes)], CAUSE)?;
+            file.sync_data(CAUSE)?;
+            syncs += 1;
+        }
+        Ok(self.counted(&before, syncs * PAGE_BYTES as u64, syncs * SMALL_BYTES as u64, syncs))
     }
 
     fn sequential(&self, file: &dyn VfsFile) -> Result<Counted> {
@@ -327,6 +363,8 @@ mod tests {
         let probes = take(dir.path(), &source, &Interrupt::default()).unwrap();
         assert_eq!(probes.sequential.called_bytes, FILE_BYTES as u64);
         assert_eq!(probes.rewrite.called_bytes, 50_000);
+        assert!(probes.in_place.syncs > 0 && probes.in_place.called_bytes == probes.in_place.syncs * 100);
+        assert_eq!(probes.read.is_some(), probes.rates_are_direct);
         assert!(probes.append.syncs > 0 && probes.sync_p50_ns <= probes.sync_p99_ns);
         assert_eq!(probes.rates.len(), 8);
         assert!(probes.rates.iter().all(|rate| rate.per_second > 0.0), "{:?}", probes.rates);

@@ -18,6 +18,9 @@ const SECTOR_BYTES: u64 = 512;
 pub struct Source {
     /// Major and minor number of the device or partition, as sysfs writes them; `None` for a file system without one.
     pub number: Option<String>,
+    /// What tells the file system from others while it is mounted: its number, type and place.
+    #[serde(default)]
+    pub place: Option<String>,
     /// The device, if it can be seen.
     pub device: Option<Device>,
 }
@@ -73,7 +76,8 @@ impl Source {
         let Some(mount) = Mount::of(&Mount::all(), dir) else { return Source::default() };
         let number = Some(mount.device.clone()).filter(|number| !number.starts_with("0:"));
         let device = number.as_ref().and_then(|_| Device::of(&mount).ok());
-        Source { number, device }
+        let place = Some(format!("{} {} {}", mount.device, mount.file_system, mount.point.display()));
+        Source { number, place, device }
     }
 
     /// The device's counters now; `None` if there is no device to see.
@@ -101,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_place_without_a_device_has_no_counters() {
-        let nowhere = Source { number: Some("1:1048575".to_owned()), device: None };
+        let nowhere = Source { number: Some("1:1048575".to_owned()), ..Source::default() };
         assert!(Source::default().io().is_none() && nowhere.io().is_none());
         let here = Source::of(&std::env::temp_dir());
         assert_eq!(here.io().is_some(), here.device.is_some());

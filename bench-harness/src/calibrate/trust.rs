@@ -57,33 +57,56 @@ impl Worth {
 pub struct Trust {
     /// `write_bytes` of `/proc/PID/io`.
     pub proc_write: Worth,
-    /// The device's own counters.
+    /// `read_bytes` of `/proc/PID/io`.
+    pub proc_read: Worth,
+    /// The device's own count of bytes written.
     pub device: Worth,
-    /// Bytes that a sync adds at the device beside the page that holds the data: the file system's journal. `None` if the
-    /// device cannot be believed.
-    pub journal_bytes_per_sync: Option<f64>,
+    /// The device's own count of bytes read.
+    pub device_read: Worth,
+    /// Bytes that a sync adds at the device beside the pages that hold the data: the file system's journal. `None` if
+    /// the device cannot be believed.
+    pub journal: Option<Journal>,
+}
+
+/// What a sync adds at the device, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Journal {
+    /// In a file that kept its length.
+    pub in_place_bytes: f64,
+    /// In a file that grew.
+    pub growing_bytes: f64,
 }
 
 impl Trust {
     /// Decides from the probes.
     pub fn of(probes: &Probes) -> Trust {
-        let device = match (&probes.idle, probes.sequential.device_bytes) {
-            (None, _) | (_, None) => Worth::Absent,
-            (Some(idle), _) if idle.bytes_per_s() > NOISE_MAX_BYTES_PER_S => {
-                Worth::Noisy { bytes_per_s: idle.bytes_per_s() }
+        let noisy = probes.idle.map(|idle| idle.bytes_per_s()).filter(|rate| *rate > NOISE_MAX_BYTES_PER_S);
+        let device = |probe: Option<&Counted>| match (probes.idle, probe) {
+            (Some(_), Some(Counted { device_bytes: Some(counted), moved_bytes, .. })) => {
+                let seen = worth(&[(*counted, *moved_bytes)]);
+                noisy.map_or(seen, |bytes_per_s| Worth::Noisy { bytes_per_s })
             }
-            (_, Some(counted)) => worth(&[(counted, probes.sequential.moved_bytes)]),
+            _ => Worth::Absent,
         };
-        // Each small write dirties one page of 4 KiB: what a counter says beyond that comes of large folios.
-        let charged = [&probes.sequential, &probes.rewrite];
-        let pairs: Option<Vec<_>> =
-            charged.iter().map(|probe| Some((probe.proc_bytes?, probe.moved_bytes))).collect();
-        let proc_write = pairs.map_or(Worth::Absent, |pairs| worth(&pairs));
-        let journal_bytes_per_sync = probes.append.device_bytes.filter(|_| device.is_ok()).map(|counted| {
-            let beyond = counted.saturating_sub(probes.append.moved_bytes);
-            beyond as f64 / probes.append.syncs.max(1) as f64
-        });
-        Trust { proc_write, device, journal_bytes_per_sync }
+        let charged = |probes: &[&Counted]| {
+            let pairs: Option<Vec<_>> =
+                probes.iter().map(|probe| Some((probe.proc_bytes?, probe.moved_bytes))).collect();
+            pairs.filter(|pairs| !pairs.is_empty()).map_or(Worth::Absent, |pairs| worth(&pairs))
+        };
+        let beyond = |probe: &Counted| {
+            let beyond = probe.device_bytes?.saturating_sub(probe.moved_bytes);
+            (probe.syncs > 0).then(|| beyond as f64 / probe.syncs as f64)
+        };
+        let written = device(Some(&probes.sequential));
+        let journal = beyond(&probes.in_place).zip(beyond(&probes.append)).filter(|_| written.is_ok());
+        Trust {
+            // Each small write dirties one page of 4 KiB: what a counter says beyond that comes of large folios.
+            proc_write: charged(&[&probes.sequential, &probes.rewrite]),
+            proc_read: charged(&probes.read.iter().collect::<Vec<_>>()),
+            device: written,
+            device_read: device(probes.read.as_ref()),
+            journal: journal.map(|(in_place_bytes, growing_bytes)| Journal { in_place_bytes, growing_bytes }),
+        }
     }
 }
 
@@ -115,10 +138,12 @@ mod tests {
 
     fn probes(idle_bytes: u64) -> Probes {
         Probes {
-            idle: Some(Idle { bytes: idle_bytes, ns: 1_000_000_000 }),
+            idle: Some(Idle { read_bytes: 0, write_bytes: idle_bytes, ns: 1_000_000_000 }),
             sequential: Counted::of(64 << 20, Some(64 << 20), Some(64 << 20), 1),
             rewrite: Counted::of(500 * 4096, Some(500 * 4096), Some(500 * 4096), 1),
             append: Counted::of(1000 * 4096, Some(1000 * 4096), Some(2000 * 4096), 1000),
+            in_place: Counted::of(100 * 4096, Some(100 * 4096), Some(101 * 4096), 100),
+            read: Some(Counted::of(64 << 20, Some(64 << 20), Some(64 << 20), 0)),
             ..Probes::default()
         }
     }
@@ -126,8 +151,10 @@ mod tests {
     #[test]
     fn honest_counters_are_believed_and_the_journal_is_what_a_sync_adds() {
         let trust = Trust::of(&probes(0));
-        assert!(trust.proc_write.is_ok() && trust.device.is_ok());
-        assert_eq!(trust.journal_bytes_per_sync, Some(4096.0));
+        assert!(
+            [trust.proc_write, trust.proc_read, trust.device, trust.device_read].iter().all(Worth::is_ok)
+        );
+        assert_eq!(trust.journal, Some(Journal { in_place_bytes: 40.96, growing_bytes: 4096.0 }));
     }
 
     #[test]
@@ -141,11 +168,13 @@ mod tests {
     #[test]
     fn neighbours_and_missing_counters_are_told() {
         assert_eq!(Trust::of(&probes(5_000_000)).device, Worth::Noisy { bytes_per_s: 5_000_000.0 });
-        assert_eq!(Trust::of(&probes(5_000_000)).journal_bytes_per_sync, None);
+        assert_eq!(Trust::of(&probes(5_000_000)).journal, None);
         let mut seen = probes(0);
         seen.idle = None;
         seen.sequential.proc_bytes = None;
+        seen.read = None;
         let trust = Trust::of(&seen);
+        assert_eq!((trust.proc_read, trust.device_read), (Worth::Absent, Worth::Absent));
         assert_eq!((trust.device, trust.proc_write), (Worth::Absent, Worth::Absent));
         seen = probes(0);
         seen.sequential.device_bytes = Some(32 << 20);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use kv_api::{Background, Durability, IoMode};
 
+use crate::calibrate::When;
 use crate::run::Overrides;
 use crate::tool::keys::ScanRequest;
 use crate::tool::open::Target;
@@ -288,6 +289,10 @@ pub struct RunOptions {
     /// Skip what the result file in --out already has.
     #[arg(long)]
     pub resume: bool,
+    /// When to calibrate the counters of this machine and the device under --dir: about 6 s and 64 MiB, kept for the
+    /// rest of the day. Without it nothing is checked against the device.
+    #[arg(long, value_name = "WHEN", default_value = "daily", env = "KVLAB_CALIBRATE")]
+    pub calibrate: When,
 }
 
 impl RunOptions {

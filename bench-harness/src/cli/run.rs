@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use kv_api::IoMode;
 
+use crate::calibrate;
 use crate::error::{Exit, Failure, Result};
 use crate::output::{Output, complain};
 use crate::registry::{EngineSpec, Opener, Registry};
@@ -159,6 +160,7 @@ impl Job<'_> {
         let mut result = ResultFile::new(Host::of(&self.options.dir), self.plan.ground);
         result.notes = self.notes.clone();
         result.baseline = self.options.baseline.clone();
+        self.calibrate(&interrupt, &mut result);
         let ran = self.cells(&openers, acks.as_ref(), earlier.as_ref(), &interrupt, &mut result);
         // What was done is kept even when a later cell could not begin; a run that did nothing replaces nothing.
         if ran.is_ok() || !result.cells.is_empty() {
@@ -168,6 +170,22 @@ impl Job<'_> {
         ran?;
         self.show(&result, out)?;
         Ok(result.exit())
+    }
+
+    /// Finds out what this machine's counters are worth. A run that could not is worth having all the same.
+    fn calibrate(&self, interrupt: &Interrupt, result: &mut ResultFile) {
+        let line = indicatif::ProgressBar::hidden();
+        if std::io::stderr().is_terminal() {
+            line.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+        }
+        line.set_style(indicatif::ProgressStyle::with_template("{msg}").unwrap_or_else(|_| line.style()));
+        line.set_message("calibrating the counters and the device, about 6 s, once a day");
+        line.tick();
+        match calibrate::calibrate(&self.options.dir, self.options.calibrate, interrupt) {
+            Ok(found) => result.calibration = found,
+            Err(failure) => result.notes.push(format!("note: not calibrated: {}", failure.message)),
+        }
+        line.finish_and_clear();
     }
 
     fn cells(

@@ -60,6 +60,9 @@ pub fn page(result: &ResultFile, json: &str) -> String {
     } else {
         writeln!(out, "One repetition per engine: no error bars, so small differences mean nothing.</p>")
     };
+    for sentence in super::trusted::sentences(result) {
+        let _ = writeln!(out, "<p class=\"dim\">{}</p>", escape(&sentence));
+    }
     let shown = typical(&result.cells);
     for (index, workload) in result.workloads().into_iter().enumerate() {
         let cells: Vec<_> = shown.iter().filter(|cell| cell.workload == workload).collect();
@@ -281,7 +284,10 @@ fn machine(item: &mut impl FnMut(&str, &str), result: &ResultFile) {
         let (source, point) = (&mount.source, mount.point.display());
         item("mount", &format!("{source} on {point}, {}, {}", mount.file_system, mount.options));
     }
-    item("not seen", &host.unseen.join("; "));
+    if let Some(calibration) = &result.calibration {
+        item("device rates", &super::trusted::rates(calibration).join("; "));
+        item("clock probe", &format!("{} when calibrated", nanos(calibration.probes.clock_ns)));
+    }
 }
 
 /// The command line as a shell takes it, the program by its name.

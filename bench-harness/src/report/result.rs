@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::equal::{self, NOT_EQUAL, NotEqual};
 use super::html;
+use crate::calibrate::Calibration;
 use crate::compare;
 use crate::error::{Exit, Failure, Result};
 use crate::run::cell::CellRecord;
@@ -50,6 +51,9 @@ pub struct ResultFile {
     pub notes: Vec<String>,
     /// The machine.
     pub host: Host,
+    /// What its counters and its device are worth; `None`: not calibrated.
+    #[serde(default)]
+    pub calibration: Option<Calibration>,
     /// Which way to the disk and who did the upkeep, as asked for.
     pub ground: Ground,
     /// One cell per workload and engine.
@@ -76,6 +80,7 @@ impl ResultFile {
             baseline: None,
             notes: Vec::new(),
             host,
+            calibration: None,
             ground,
             cells: Vec::new(),
             between: Vec::new(),

@@ -49,6 +49,7 @@ pub fn lines(result: &ResultFile) -> Vec<String> {
     out.push(String::new());
     out.extend(wrap(&format!("  {}", result.build.summary()), 4));
     out.extend(wrap(&format!("  {}; {}", result.host.summary(), result.host.load_summary()), 4));
+    super::trusted::sentences(result).iter().for_each(|line| out.extend(wrap(&format!("  {line}"), 4)));
     result.notes.iter().for_each(|note| out.extend(wrap(note, 2)));
     if !result.stamps.is_empty() {
         out.push(format!("*** {} ***", result.stamps.join(", ")));

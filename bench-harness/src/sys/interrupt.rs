@@ -31,6 +31,12 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// One that was asked already, for tests.
+    #[cfg(test)]
+    pub fn asked() -> Interrupt {
+        Interrupt { flag: Arc::new(AtomicBool::new(true)) }
+    }
+
     /// True once the user asked to stop.
     #[inline]
     pub fn is_set(&self) -> bool {

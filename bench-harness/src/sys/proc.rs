@@ -82,10 +82,35 @@ pub fn io() -> Option<ProcIo> {
     })
 }
 
-/// What the kernel charged this process for dirtied pages and direct writes, in bytes; `None` where it does not tell.
-/// Charged by the folio, so that a small write into a large one counts whole: calibration tells by how much.
-pub fn charged_write_bytes() -> Option<u64> {
-    field(&read_own("/proc/self/io")?, "write_bytes")
+/// What the kernel charged this process for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Charged {
+    /// Bytes of requests to devices that read, readahead and metadata included.
+    pub read_bytes: u64,
+    /// Bytes of dirtied pages and direct writes, less those of files that were gone before they were written. By the
+    /// folio, so that a small write into a large one counts whole: calibration tells by how much.
+    pub write_bytes: u64,
+}
+
+impl Charged {
+    /// What was charged since `earlier`.
+    pub fn since(self, earlier: Charged) -> Charged {
+        Charged {
+            read_bytes: self.read_bytes.saturating_sub(earlier.read_bytes),
+            write_bytes: self.write_bytes.saturating_sub(earlier.write_bytes),
+        }
+    }
+}
+
+/// `read_bytes`, and `write_bytes` less `cancelled_write_bytes`, of `/proc/self/io`; `None` where the kernel does not
+/// tell.
+pub fn charged() -> Option<Charged> {
+    let text = read_own("/proc/self/io")?;
+    let cancelled = field(&text, "cancelled_write_bytes")?;
+    Some(Charged {
+        read_bytes: field(&text, "read_bytes")?,
+        write_bytes: field(&text, "write_bytes")?.saturating_sub(cancelled),
+    })
 }
 
 /// Called by a helper thread of the harness when it ends: notes what it wrote, so that progress lines do not
