@@ -70,6 +70,7 @@ pub fn groups(cells: &[CellRecord]) -> Vec<Group<'_>> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::model::Beside;
     use crate::registry::EngineSpec;
     use crate::run::{Overrides, Workload};
 
@@ -85,7 +86,8 @@ pub(super) mod tests {
         cell.phases = vec![PhaseRecord { kind: "measure".to_owned(), ..PhaseRecord::default() }];
         let derived = Derived { ops_per_second: Some(ops_per_second), ..Derived::default() };
         let name = "read-heavy".to_owned();
-        cell.measures = vec![Measure { name, phase: 0, dist: "zipf".to_owned(), derived }];
+        let model = Beside::default();
+        cell.measures = vec![Measure { name, phase: 0, dist: "zipf".to_owned(), derived, model }];
         cell
     }
 

@@ -38,6 +38,7 @@ fn merge(shown: &mut CellRecord, group: &Group<'_>) {
         return;
     };
     if let Some(derived) = medians(group) {
+        measure.model.compare(&derived);
         measure.derived = derived;
     }
     let Some(phase) = shown.phases.get_mut(measure.phase) else { return };

@@ -9,6 +9,7 @@ use super::charts;
 use super::equal::NOT_EQUAL;
 use super::result::ResultFile;
 use super::svg::escape;
+use super::theory;
 use crate::compare::typical;
 use crate::metrics::{LatencySummary, PhaseRecord};
 use crate::run::cell::{CellRecord, Measure};
@@ -103,6 +104,8 @@ fn section(out: &mut String, result: &ResultFile, cells: &[&CellRecord], notes: 
         for line in result.ratios(workload, &name) {
             let _ = writeln!(out, "<p>{}</p>", escape(&line));
         }
+        let beside: Vec<_> = rows.iter().map(|row| (row.label(), &row.measure.model)).collect();
+        out.push_str(&theory::section(&beside));
         out.push_str("<div class=\"grid2\">");
         out.push_str(&charts::bytes_by_cause(&rows));
         out.push_str(&charts::amplifications(&rows));

@@ -1,6 +1,6 @@
 //! How results are shown and kept: the result file (`result.rs`), the terminal summary (`table.rs`), and the page
 //! (`html.rs`) with its figures (`charts.rs`, `svg.rs`); whether engines may be compared (`equal.rs`); what can be
-//! believed (`trusted.rs`).
+//! believed (`trusted.rs`); what theory says of the numbers (`theory.rs`).
 
 pub mod charts;
 pub mod equal;
@@ -8,6 +8,7 @@ pub mod html;
 pub mod result;
 pub mod svg;
 pub mod table;
+pub mod theory;
 pub mod trusted;
 
 pub use result::ResultFile;

@@ -5,6 +5,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::equal::NOT_EQUAL;
 use super::result::ResultFile;
+use super::theory;
 use crate::compare::typical;
 use crate::metrics::{Derived, LatencySummary, PhaseRecord, Sample};
 use crate::run::cell::{CellRecord, Measure};
@@ -58,7 +59,7 @@ pub fn lines(result: &ResultFile) -> Vec<String> {
 }
 
 /// What the heads of the tables mean.
-fn heads() -> [&'static str; 7] {
+fn heads() -> [&'static str; 8] {
     [
         "how to read it (a dash: not measured, or too few samples to tell)",
         "  wa: write amplification, bytes written to files per byte the user wrote, log included, with the drain that \
@@ -71,6 +72,7 @@ fn heads() -> [&'static str; 7] {
         "  debt: bytes of upkeep owed, in a B+tree those of dirty pages, in an LSM tree those of entries to flush and \
          to merge: two engines owe different things, so compare what each pays, not the debts",
         "  p50, p99, p99.9: so many per cent of the calls were faster; told when 100 calls were slower",
+        theory::HEAD,
     ]
 }
 
@@ -184,6 +186,8 @@ fn block(name: &str, cells: &[&CellRecord], unequal: Option<&str>, repetitions: 
     }
     out.extend(latencies.lines());
     rows.iter().for_each(|(cell, measure, phase)| out.extend(remarks(cell, measure, phase)));
+    let beside = rows.iter().map(|(cell, measure, _)| (cell.engine.label.as_str(), &measure.model));
+    out.extend(theory::lines(&beside.collect::<Vec<_>>()));
     out
 }
 

@@ -17,6 +17,7 @@ use super::verify::Scanned;
 use crate::error::{Failure, Result};
 use crate::metrics::record::sum;
 use crate::metrics::{Derived, Moved, PhaseRecord};
+use crate::model::Beside;
 use crate::registry::{EngineSpec, Opener};
 use crate::sys::ack::AckLog;
 use crate::sys::interrupt::Interrupt;
@@ -82,6 +83,9 @@ pub struct Measure {
     pub dist: String,
     /// The numbers.
     pub derived: Derived,
+    /// What theory says of them.
+    #[serde(default)]
+    pub model: Beside,
 }
 
 impl CellRecord {
@@ -217,7 +221,7 @@ impl CellContext<'_> {
         }
         let closed = db.close();
         record.failure = ran.error.or(closed.err()).map(|error| error.to_string());
-        record.measures = measures(workload, &record.phases);
+        record.measures = measures(workload, record.info.as_ref(), &record.phases);
         record.wall_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         drop(opened);
         if !self.keep {
@@ -325,16 +329,18 @@ fn total(phases: &[PhaseRecord]) -> Moved {
     total
 }
 
-fn measures(workload: &Workload, phases: &[PhaseRecord]) -> Vec<Measure> {
+fn measures(workload: &Workload, info: Option<&EngineInfo>, phases: &[PhaseRecord]) -> Vec<Measure> {
     let measured = phases.iter().enumerate().filter(|(_, phase)| phase.kind == "measure");
     let made = measured.map(|(index, phase)| {
         let drain = phases.get(index + 1).filter(|next| next.kind == "drain");
         let is_named = phase.name != "measure";
+        let derived = Derived::of(index.checked_sub(1).map(|before| &phases[before]), phase, drain);
         Measure {
             name: if is_named { phase.name.clone() } else { workload.name.clone() },
             phase: index,
             dist: workloads::generator::dist_name(&workload.spec, index).to_owned(),
-            derived: Derived::of(index.checked_sub(1).map(|before| &phases[before]), phase, drain),
+            model: Beside::of(&workload.spec, index, info, phase, &derived),
+            derived,
         }
     });
     made.collect()
