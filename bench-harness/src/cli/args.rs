@@ -43,6 +43,16 @@ const RUN_EXAMPLES: &str = "Examples:
   kvlab run ycsb-a ycsb-b --engine btree,btree:page_size=8KiB,lsm --threads 2
   kvlab run write-heavy --engine lsm --durability disk --ack-log acks --keep";
 
+const MODEL_EXAMPLES: &str = "Examples:
+  kvlab model
+  kvlab model --with-fit --out results-model
+  kvlab model --from results-model";
+
+const ADVISE_EXAMPLES: &str = "Examples:
+  kvlab advise write-heavy
+  kvlab advise ycsb-a --memory 256MiB --durability disk --threads 8
+  kvlab advise my.toml --from kvlab-results --json";
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -66,6 +76,12 @@ pub enum Command {
         #[arg(default_value = "kvlab-results")]
         dir: PathBuf,
     },
+    /// Rank engine settings for a workload by theory: how fast each can be at most, what binds it, and what would change
+    /// the choice. Runs nothing but the calibration of the device.
+    Advise(Box<AdviseArgs>),
+    /// Judge the cost model: run three configurations that its constants do not come from, a few minutes each, and print
+    /// every error, misses too; exit code 3 if one is too large.
+    Model(Box<ModelArgs>),
     /// Read a whole database and check every invariant; with --acks, every acknowledged write too.
     #[command(
         after_help = "Examples:\n  kvlab verify db\n  kvlab verify kvlab-data/write-heavy-lsm --acks acks"
@@ -157,6 +173,63 @@ pub enum Command {
         /// What `dump` wrote; `-` is standard input.
         file: PathBuf,
     },
+}
+
+/// Arguments of `advise`.
+#[derive(Debug, Args)]
+#[command(after_help = ADVISE_EXAMPLES)]
+pub struct AdviseArgs {
+    /// A workload file, or the name of a ready workload.
+    #[arg(value_name = "FILE|NAME")]
+    pub workload: String,
+    /// Memory budget of each engine, such as 32MiB [default: as the workload says].
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, allow_negative_numbers = true)]
+    pub memory: Option<u64>,
+    /// What an acknowledged write survives: memory, os or disk [default: as the workload says].
+    #[arg(long, value_name = "LEVEL")]
+    pub durability: Option<Durability>,
+    /// Client threads [default: as the workload says].
+    #[arg(
+        long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256),
+        allow_negative_numbers = true
+    )]
+    pub threads: Option<u32>,
+    /// Another size: smoke (seconds), lab (minutes), full (hours) [default: as the workload says].
+    #[arg(long, value_name = "SIZE")]
+    pub scale: Option<String>,
+    /// The measured phase, by its name [default: the first].
+    #[arg(long, value_name = "NAME")]
+    pub phase: Option<String>,
+    /// Cores of the machine that is to serve it [default: those of this one].
+    #[arg(
+        long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096),
+        allow_negative_numbers = true
+    )]
+    pub cores: Option<u32>,
+    /// A result of `run --out`: the processor's costs, the nearest measured phase and the device come from it.
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+    /// Where the data would lie: its device is calibrated.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+    /// When to calibrate: daily, now or never; without, the device binds nothing.
+    #[arg(long, value_name = "WHEN", default_value = "daily", env = "KVLAB_CALIBRATE")]
+    pub calibrate: When,
+}
+
+/// Arguments of `model`.
+#[derive(Debug, Args)]
+#[command(after_help = MODEL_EXAMPLES)]
+pub struct ModelArgs {
+    /// How to run them; buffered unless --io says otherwise.
+    #[command(flatten)]
+    pub options: RunOptions,
+    /// Run the configuration that the constants come from as well: shown, not judged.
+    #[arg(long)]
+    pub with_fit: bool,
+    /// Run nothing: judge what a run left in DIR, by the formulas as they are now.
+    #[arg(long, value_name = "DIR", conflicts_with = "with_fit")]
+    pub from: Option<PathBuf>,
 }
 
 /// A database to read.

@@ -1,8 +1,10 @@
 //! The commands: what `kvlab` takes (`args.rs`) and what each does.
 
+pub mod advise;
 pub mod args;
 pub mod compare;
 pub mod list;
+pub mod model;
 pub mod run;
 
 use std::ffi::OsString;
@@ -71,6 +73,8 @@ fn dispatch(
         Some(Command::List) => list::list(registry, &mut out),
         Some(Command::Compare { before, after }) => compare::compare(&before, &after, &mut out),
         Some(Command::Report { dir }) => compare::report(&dir, &mut out),
+        Some(Command::Advise(args)) => advise::advise(&args, &mut out),
+        Some(Command::Model(args)) => model::model(registry, program, &args, &mut out),
         Some(command) => tools(registry, command, &mut out),
     };
     out.flush()?;
@@ -96,6 +100,8 @@ fn tools(registry: &Registry, command: Command, out: &mut Output) -> Result<Opti
         Command::Run(_)
         | Command::Cell
         | Command::List
+        | Command::Advise(_)
+        | Command::Model(_)
         | Command::Compare { .. }
         | Command::Report { .. } => Ok(None),
     }

@@ -96,6 +96,22 @@ pub fn run(
     Job { registry, program, options, plan, notes: Vec::new(), ack_log }.run(out)
 }
 
+/// Runs `workloads` as `options` say, past the page cache or through it as `io` says where they do not.
+///
+/// # Errors
+/// A wrong option, or a directory that cannot be used. A failed run is in the result.
+pub fn given(
+    registry: &Registry,
+    program: Option<PathBuf>,
+    options: &RunOptions,
+    workloads: Vec<Workload>,
+    io: IoMode,
+    out: &mut Output,
+) -> Result<Option<Exit>> {
+    let plan = Plan { workloads, engines: engines(registry, options)?, ground: ground(options, io) };
+    Job { registry, program, options, plan, notes: Vec::new(), ack_log: None }.run(out)
+}
+
 /// `kvlab cell`: one run, as ordered on standard input.
 ///
 /// # Errors

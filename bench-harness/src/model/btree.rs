@@ -124,6 +124,12 @@ pub fn predict(load: &Load, settings: &BTreeSettings) -> Predicted {
         misses_per_get: 1.0 - hit,
         sa,
         levels: pages.height as u32,
+        block_bytes: pages.page,
+        entries_per_block: pages.per_leaf,
+        miss_share: 1.0 - hit,
+        misses_per_write: 1.0 - hit,
+        scan_runs: 1.0,
+        merge_reads: 0.0,
     }
 }
 
@@ -142,7 +148,7 @@ fn updates_per_checkpoint(load: &Load, settings: &BTreeSettings, pages: &Pages) 
         if pages.touched(load, high) <= limit {
             return high;
         }
-        for _ in 0..60 {
+        for _ in 0..40 {
             let middle = f64::midpoint(low, high);
             if pages.touched(load, middle) < limit { low = middle } else { high = middle }
         }

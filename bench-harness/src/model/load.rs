@@ -27,8 +27,14 @@ pub struct Load {
     pub writes: f64,
     /// Share of the writes that delete.
     pub deletes: f64,
+    /// Share of operations that get.
+    pub gets: f64,
     /// Share of the gets whose key does not exist.
     pub absent: f64,
+    /// Share of operations that scan.
+    pub scans: f64,
+    /// Entries of a scan on average.
+    pub scan_entries: f64,
 }
 
 impl Load {
@@ -42,7 +48,10 @@ impl Load {
             batch: 1,
             writes: 1.0,
             deletes: 0.0,
+            gets: 0.0,
             absent: 0.0,
+            scans: 0.0,
+            scan_entries: 0.0,
         }
     }
 
@@ -52,6 +61,9 @@ impl Load {
     /// Why there is no formula for it, in words that fit behind a colon.
     pub fn of(spec: &Spec, index: usize) -> Result<Load, String> {
         let phase = spec.phases.get(index).ok_or("there is no such phase")?;
+        if spec.data.key.kind.is_ordered() {
+            return Err("keys sort as records are numbered, and the formulas know scattered keys".to_owned());
+        }
         let Sizes::Fixed { size } = spec.data.value.sizes else {
             return Err("values vary in size, and the formulas know one size".to_owned());
         };
@@ -73,7 +85,10 @@ impl Load {
             batch: 1,
             writes,
             deletes: over(deletes, writes),
+            gets,
             absent: over(share(OpKind::GetAbsent), gets),
+            scans: share(OpKind::Scan),
+            scan_entries: phase.scan.lengths().mean(),
         })
     }
 
@@ -128,6 +143,6 @@ mod tests {
         assert!((load.writes - 0.95).abs() < 1e-9 && (load.deletes - 0.05 / 0.95).abs() < 1e-9, "{load:?}");
         let spec = workloads::ready::find("time-series").unwrap();
         let measured = spec.phases.iter().position(|phase| phase.kind.name() == "measure").unwrap();
-        assert!(Load::of(&spec, measured).unwrap_err().contains("no formula"));
+        assert!(Load::of(&spec, measured).unwrap_err().contains("scattered keys"));
     }
 }

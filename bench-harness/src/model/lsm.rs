@@ -53,13 +53,16 @@ pub struct Lag {
     pub level_zero: f64,
     /// Bytes of the levels below it, but for the deepest, over their targets.
     pub levels: f64,
+    /// The most bytes that the tree has had at a time, over those it settles at: by these it has as many levels as it
+    /// has, since a level that was opened once is never closed again.
+    pub tree: f64,
 }
 
 /// Upkeep in the caller's own thread is never behind.
-pub const NO_LAG: Lag = Lag { level_zero: 1.0, levels: 1.0 };
+pub const NO_LAG: Lag = Lag { level_zero: 1.0, levels: 1.0, tree: 1.0 };
 /// Threads of upkeep behind a closed loop of writers: they fall behind until writers are slowed down, at a debt of eight
 /// base levels and a quarter of the tree. Fitted on `bench-harness/model/fit.toml`.
-pub const CLOSED_LOOP_LAG: Lag = Lag { level_zero: 1.4, levels: 1.13 };
+pub const CLOSED_LOOP_LAG: Lag = Lag { level_zero: 1.4, levels: 1.13, tree: 1.26 };
 /// alpha. Fitted on `bench-harness/model/fit.toml` with upkeep inline, where it is 0.57 for the base level and 0.56 for
 /// the one below it. RocksDB's published dumps have 0.76 and 0.8.
 pub const DRAGGED_SHARE: f64 = 0.565;
@@ -121,13 +124,14 @@ impl EntryCost {
 
 /// Bytes of the levels below 0, the one that takes level 0 first, the deepest last. The deepest holds every record; what
 /// it comes to sets the targets of those above it, and they count in its own.
-pub(super) fn level_bytes(deepest: f64, base: f64, size_ratio: u64) -> Vec<f64> {
+pub(super) fn level_bytes(deepest: f64, base: f64, size_ratio: u64, lag: Lag) -> Vec<f64> {
     let ratio = size_ratio.max(2) as f64;
     let mut upper: Vec<f64> = Vec::new();
+    let mut steps = 0;
     for _ in 0..50 {
         let bottom = (deepest + upper.iter().sum::<f64>()) * (1.0 - 1.0 / ratio);
-        let mut steps = 0;
-        let mut ideal = bottom;
+        // A level is opened when the tree is largest, and stays.
+        let mut ideal = bottom * lag.tree / ratio.powi(steps as i32);
         while steps + 2 < LEVELS && ideal > base {
             ideal /= ratio;
             steps += 1;
@@ -143,16 +147,16 @@ pub(super) fn level_bytes(deepest: f64, base: f64, size_ratio: u64) -> Vec<f64> 
 pub fn predict(load: &Load, settings: &LsmSettings) -> Predicted {
     let cost = EntryCost::of(load, settings);
     let deepest = load.records as f64 * cost.table;
-    let levels = level_bytes(deepest, settings.base_bytes as f64, settings.size_ratio);
+    let levels = level_bytes(deepest, settings.base_bytes as f64, settings.size_ratio, settings.lag);
     let wa = (load.writes > 0.0).then(|| write_amplification(load, settings, &cost, &levels));
     let upper = levels.len() - 1;
-    let buffered = load.popularity.distinct(load.records, settings.memtable_bytes as f64 / cost.memtable);
+    let buffered = settings.memtable_bytes as f64 / cost.memtable;
     let writing = load.writes.min(1.0).ceil();
     let zero_tables = writing * settings.l0_trigger as f64 / 2.0 * settings.lag.level_zero;
     let above = zero_tables + upper as f64;
     let false_positives = above * false_positive(settings.filter_bits);
-    // Half a memtable is there on average, and what it holds is asked for no further.
-    let in_memory = writing * buffered / 2.0 / load.records as f64;
+    // Half a memtable is there on average, and what was written so lately is asked for no further.
+    let in_memory = writing * (1.0 - load.popularity.fresh(load.records, buffered / 2.0));
     let present = 1.0 - in_memory + false_positives;
     let absent = false_positives + false_positive(settings.filter_bits);
     let probes_per_get = present * (1.0 - load.absent) + absent * load.absent;
@@ -169,6 +173,16 @@ pub fn predict(load: &Load, settings: &LsmSettings) -> Predicted {
         misses_per_get: probes_per_get * (1.0 - hit),
         sa,
         levels: levels.len() as u32,
+        block_bytes: settings.block_bytes as f64,
+        entries_per_block: cost.per_block,
+        miss_share: 1.0 - hit,
+        misses_per_write: 0.0,
+        scan_runs: above + 1.0,
+        // What merges read is what they write and the older versions that they drop, nearly; a flush reads memory.
+        merge_reads: wa.map_or(0.0, |wa| {
+            let flush = cost.table / load.write_bytes();
+            (wa - load.log_write_amplification() - flush).max(0.0)
+        }),
     }
 }
 
@@ -233,12 +247,18 @@ mod tests {
     #[test]
     fn levels_are_as_many_and_as_large_as_the_picker_says() {
         // The picker's own examples, in KiB under a base of 40.
-        assert_eq!(level_bytes(40.0, 40.0, 10).len(), 1);
-        assert_eq!(level_bytes(100.0, 40.0, 10).len(), 2);
-        let tall = level_bytes(1320.0, 40.0, 10);
+        assert_eq!(level_bytes(40.0, 40.0, 10, NO_LAG).len(), 1);
+        assert_eq!(level_bytes(100.0, 40.0, 10, NO_LAG).len(), 2);
+        let tall = level_bytes(1320.0, 40.0, 10, NO_LAG);
         assert_eq!((tall.len(), tall[0]), (3, 40.0));
         // 1320 at the bottom and 280 above it: nine tenths of 1600 over 40 are two steps of 6.
         assert!((tall[1] - 240.0).abs() < 0.5, "{tall:?}");
+        // A tree that was half as large again once has the level that it opened then.
+        let lag = Lag { tree: 1.5, ..NO_LAG };
+        assert_eq!(
+            (level_bytes(350.0, 40.0, 10, NO_LAG).len(), level_bytes(350.0, 40.0, 10, lag).len()),
+            (2, 3)
+        );
     }
 
     #[test]
@@ -280,6 +300,9 @@ mod tests {
         let without = LsmSettings { filter_bits: 0, ..settings(1 << 20) };
         let with = predict(&load(1_000_000), &settings(1 << 20)).probes_per_get;
         assert!(with < 1.1 && predict(&load(1_000_000), &without).probes_per_get > 3.0, "{with}");
+        // Hot records are mostly still in the memtable, and no block is asked for.
+        let skewed = Load { popularity: Popularity::Zipf { theta: 0.99 }, ..load(1_000_000) };
+        assert!(predict(&skewed, &settings(1 << 20)).probes_per_get < 0.8);
         let absent = Load { absent: 1.0, ..load(1_000_000) };
         assert!(predict(&absent, &settings(1 << 20)).probes_per_get < 0.05);
     }

@@ -26,7 +26,8 @@ pub use popularity::Popularity;
 pub use settings::Settings;
 
 /// What the model says of an engine.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Predicted {
     /// Write amplification, debt paid; `None` for a load without writes.
     pub wa: Option<f64>,
@@ -38,4 +39,23 @@ pub struct Predicted {
     pub sa: f64,
     /// Levels of the tree.
     pub levels: u32,
+    /// Bytes of a page or data block.
+    pub block_bytes: f64,
+    /// Records in a leaf or data block.
+    pub entries_per_block: f64,
+    /// Share of the requests for leaves or data blocks that are not in memory.
+    pub miss_share: f64,
+    /// Blocks that a write reads from files.
+    pub misses_per_write: f64,
+    /// Sorted runs that a scan merges.
+    pub scan_runs: f64,
+    /// Bytes read in order by upkeep for each byte the user wrote.
+    pub merge_reads: f64,
+}
+
+impl Predicted {
+    /// Leaves or data blocks that a scan of so many entries asks for: one in each run, and those that it walks through.
+    pub fn scan_blocks(&self, entries: f64) -> f64 {
+        self.scan_runs + entries / self.entries_per_block.max(1.0)
+    }
 }

@@ -36,9 +36,9 @@ pub enum Popularity {
 /// Records of about the same popularity, and what share of requests each gets.
 type Class = (f64, f64);
 
-/// Ranks of a zipf distribution that stand alone; later ones are taken together in classes 2 % wide.
-const SINGLE_RANKS: u64 = 200;
-const CLASS_WIDTH: f64 = 1.02;
+/// Ranks of a zipf distribution that stand alone; later ones are taken together in classes 5 % wide.
+const SINGLE_RANKS: u64 = 100;
+const CLASS_WIDTH: f64 = 1.05;
 /// YCSB's generator: theta, the sum of i^-theta over its 10^10 items, and what the integral of it leaves out.
 const YCSB_THETA: f64 = 0.99;
 const YCSB_ZETA: f64 = 26.469;
@@ -132,7 +132,7 @@ impl Popularity {
 /// The largest number of requests for which `is_short` holds: bisection on a logarithmic scale, since it may be any.
 fn bisect(is_short: impl Fn(f64) -> bool) -> f64 {
     let (mut low, mut high) = (1e-3_f64.ln(), 1e18_f64.ln());
-    for _ in 0..100 {
+    for _ in 0..60 {
         let middle = f64::midpoint(low, high);
         if is_short(middle.exp()) { low = middle } else { high = middle }
     }

@@ -21,13 +21,17 @@ pub enum Settings {
 impl Settings {
     /// What `info` tells. `None`: an engine that the model has no formulas for.
     pub fn of(info: &EngineInfo) -> Option<Settings> {
-        let text = |name: &str| {
-            info.settings.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-        };
+        Settings::read(&info.name, &info.settings)
+    }
+
+    /// The same from the name of an engine and its settings by name.
+    pub fn read(engine: &str, settings: &[(String, String)]) -> Option<Settings> {
+        let text =
+            |name: &str| settings.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         let number = |name: &str| text(name)?.parse::<u64>().ok();
         let common = CommonOptions { memory_budget: number("memory_budget")?, ..CommonOptions::default() };
         let is_inline = text("background") == Some("inline");
-        match info.name.as_str() {
+        match engine {
             "btree" => {
                 let options = BTreeOptions {
                     common,

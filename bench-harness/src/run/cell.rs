@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kv_api::stats::IoTotal;
 use kv_api::{EngineInfo, IoStats, Kv, Shape};
 use workloads::rng::mix64;
-use workloads::{OpDigest, Oracle};
+use workloads::{OpDigest, Oracle, Spec};
 
 use super::checks::{self, Check, Verdict};
 use super::phase::{Outcome, Stage};
@@ -110,6 +110,12 @@ impl CellRecord {
             failure: Some(why),
             interrupted: false,
         }
+    }
+
+    /// The workload again, read from what was written of it; `None` if this version cannot read that.
+    pub fn workload_spec(&self) -> Option<Spec> {
+        let text = toml::to_string(&self.spec).ok()?;
+        workloads::toml_file::parse(&self.workload, &text).ok()
     }
 
     /// True if every phase ran to its end or to its cap.

@@ -89,7 +89,7 @@ impl Host {
             kernel: format!("{} {} {}", text(uname.sysname()), text(uname.release()), text(uname.version())),
             arch: text(uname.machine()),
             cpu: colon_field(&cpuinfo, "model name").unwrap_or("unknown").to_owned(),
-            cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64),
+            cores: cores(),
             governor,
             is_virtual: is_virtual(&cpuinfo),
             ram_bytes: kib_field(&meminfo, "MemTotal"),
@@ -137,6 +137,11 @@ impl Host {
     pub fn was_busy(&self) -> bool {
         self.load_before.is_some_and(|load| load[0] > self.cores as f64 / 2.0)
     }
+}
+
+/// Cores that this process may use.
+pub fn cores() -> u64 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64)
 }
 
 /// Memory of the machine in bytes.
