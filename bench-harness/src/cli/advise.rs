@@ -129,7 +129,7 @@ fn describe(device: &Device, whence: &str, cores: f64) -> String {
     let mega = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| format!("{} MB/s", three(rate / 1e6)));
     let whole = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| count(rate as u64));
     format!(
-        "device ({whence}): writes {} in order, {} in 4 KiB anywhere; reads {} in order, {} to {} blocks/s anywhere; {} \
+        "device, past the page cache ({whence}): writes {} in order, {} in 4 KiB anywhere; reads {} in order, {} to {} blocks/s anywhere; {} \
          syncs/s; {cores} cores",
         mega(device.write_bytes_per_s),
         mega(device.random_write_bytes_per_s),

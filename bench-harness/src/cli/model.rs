@@ -56,8 +56,8 @@ pub fn model(
     args: &ModelArgs,
     out: &mut Output,
 ) -> Result<Option<Exit>> {
-    let dir = match &args.from {
-        Some(dir) => dir,
+    let (dir, ended) = match &args.from {
+        Some(dir) => (dir, None),
         None => {
             let fit = args.with_fit.then_some(FIT);
             let overrides = args.options.overrides();
@@ -65,10 +65,11 @@ pub fn model(
             let workloads =
                 texts.map(|text| Workload::parse("model", text, &overrides)).collect::<Result<Vec<_>>>()?;
             let ended = run::given(registry, program, &args.options, workloads, IoMode::Buffered, out)?;
-            if ended.is_some() || args.options.dry_run {
+            if ended == Some(Exit::Interrupted) || args.options.dry_run {
                 return Ok(ended);
             }
-            &args.options.out
+            // What ran is judged even where another run failed.
+            (&args.options.out, ended)
         }
     };
     let result = ResultFile::read(dir)?.ok_or_else(|| {
@@ -83,7 +84,7 @@ pub fn model(
     }
     show(&judged, out)?;
     let misses = judged.iter().any(|row| row.passes == Some(false));
-    Ok(misses.then_some(Exit::Check))
+    Ok(ended.or(misses.then_some(Exit::Check)))
 }
 
 /// Every prediction for `cells` by the formulas as they are now. The configuration of the fit is never judged.
