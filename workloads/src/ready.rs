@@ -38,6 +38,8 @@ static ALL: &[Ready] = ready![
     "temperature",
     "bursty-ingest",
     "beyond-memory",
+    "floor",
+    "floor-disk",
 ];
 
 /// The commented file that shows every key of the format.

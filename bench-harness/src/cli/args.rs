@@ -344,8 +344,8 @@ pub struct RunOptions {
     /// [default: as the workload says].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub repeats: Option<u32>,
-    /// The engine that the others are set against, as in --engine [default: the first].
-    #[arg(long, value_name = "ENGINE")]
+    /// The engines that the others are set against, as in --engine, with commas between [default: the first].
+    #[arg(long, value_name = "ENGINES")]
     pub baseline: Option<String>,
     /// Where the result file and the report go.
     #[arg(long, value_name = "DIR", default_value = "kvlab-results")]

@@ -128,9 +128,9 @@ fn engines(registry: &Registry, options: &RunOptions) -> Result<Vec<EngineSpec>>
         Some(text) => registry.parse_specs(text)?,
         None => registry.headline(),
     };
-    if let Some(baseline) = &options.baseline
-        && !engines.iter().any(|engine| engine.label == *baseline)
-    {
+    let is_here = |name: &str| engines.iter().any(|engine| engine.label == name.trim());
+    let baselines = options.baseline.as_deref().into_iter().flat_map(|names| names.split(','));
+    if let Some(baseline) = baselines.into_iter().find(|name| !is_here(name)) {
         let labels: Vec<_> = engines.iter().map(|engine| engine.label.as_str()).collect();
         return Err(Failure::usage(format!(
             "--baseline {baseline} is not among the engines of this run: {}",

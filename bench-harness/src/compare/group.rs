@@ -68,7 +68,7 @@ pub fn groups(cells: &[CellRecord]) -> Vec<Group<'_>> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::model::Beside;
     use crate::registry::EngineSpec;

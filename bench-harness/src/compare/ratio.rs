@@ -19,8 +19,9 @@ pub struct Metric {
 }
 
 /// What is compared, in the order shown.
-pub const METRICS: [Metric; 5] = [
+pub const METRICS: [Metric; 6] = [
     Metric { name: "ops/s", unit: "1/s", more_is_better: true, of: |d| d.ops_per_second },
+    Metric { name: "call", unit: "ns", more_is_better: false, of: |d| d.service_ns_per_op },
     Metric { name: "wa", unit: "", more_is_better: false, of: |d| d.wa_settled },
     Metric { name: "B/read", unit: "B", more_is_better: false, of: |d| d.read_bytes_per_read },
     Metric { name: "sa", unit: "", more_is_better: false, of: |d| d.sa_settled },

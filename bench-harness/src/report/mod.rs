@@ -5,6 +5,7 @@
 pub mod charts;
 pub mod equal;
 pub mod html;
+pub mod ratios;
 pub mod result;
 pub mod svg;
 pub mod table;

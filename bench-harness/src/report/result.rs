@@ -44,7 +44,7 @@ pub struct ResultFile {
     pub ended: String,
     /// INVALID, NOT EQUAL, INTERRUPTED, FAILED; empty for a good run.
     pub stamps: Vec<String>,
-    /// The engine that the others are set against; `None`: the first.
+    /// The engines that the others are set against, with commas between; `None`: the first.
     #[serde(default)]
     pub baseline: Option<String>,
     /// What a reader must know to judge the numbers.
@@ -144,19 +144,45 @@ impl ResultFile {
         blocks.collect::<BTreeSet<_>>().len()
     }
 
-    /// Every other engine over the baseline in one measured phase, a sentence each: ratios with their intervals, or the
+    /// Every other engine over each baseline in one measured phase, a sentence each: ratios with their intervals, or the
     /// rule that forbids them. Nothing with one repetition, or one engine.
     pub fn ratios(&self, workload: &str, measure: &str) -> Vec<String> {
         if self.repetitions(workload) < 2 {
             return Vec::new();
         }
         let groups = compare::groups(&self.cells);
+        self.pairs(&groups, workload, measure)
+            .into_iter()
+            .map(|(group, baseline)| compare::ratio::sentence(group, baseline))
+            .collect()
+    }
+
+    /// Who is set against whom in one measured phase: every other engine against each baseline in turn. Two baselines
+    /// meet once.
+    pub fn pairs<'g, 'r>(
+        &self,
+        groups: &'g [compare::Group<'r>],
+        workload: &str,
+        measure: &str,
+    ) -> Vec<(&'g compare::Group<'r>, &'g compare::Group<'r>)> {
         let here: Vec<_> =
             groups.iter().filter(|group| group.workload == workload && group.measure == measure).collect();
-        let named = |group: &&&compare::Group<'_>| Some(group.engine) == self.baseline.as_deref();
-        let Some(baseline) = here.iter().find(named).or(here.first()) else { return Vec::new() };
-        let others = here.iter().filter(|group| group.engine != baseline.engine);
-        others.map(|group| compare::ratio::sentence(group, baseline)).collect()
+        let named = self.baseline.iter().flat_map(|names| names.split(','));
+        let mut baselines: Vec<_> =
+            named.filter_map(|name| here.iter().find(|group| group.engine == name.trim()).copied()).collect();
+        if baselines.is_empty() {
+            baselines.extend(here.first());
+        }
+        let mut pairs: Vec<(&compare::Group<'_>, &compare::Group<'_>)> = Vec::new();
+        for baseline in &baselines {
+            for group in here.iter().copied().filter(|group| group.engine != baseline.engine) {
+                let met = pairs.iter().any(|(a, b)| (a.engine, b.engine) == (baseline.engine, group.engine));
+                if !met {
+                    pairs.push((group, baseline));
+                }
+            }
+        }
+        pairs
     }
 
     /// What the process should end with: the gravest of what happened.

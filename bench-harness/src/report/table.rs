@@ -17,7 +17,7 @@ pub const WIDTH: u16 = 80;
 /// Causes named in the line of where bytes went.
 const CAUSES_MAX: usize = 4;
 /// Heads of columns that hold words.
-const WORDS: [&str; 4] = ["operation", "number", "interval", "says"];
+const WORDS: [&str; 6] = ["operation", "number", "interval", "over", "of", "says"];
 /// Signs in the line of throughput over time.
 const PACE_SIGNS: usize = 20;
 
@@ -46,6 +46,7 @@ pub fn lines(result: &ResultFile) -> Vec<String> {
         }
         out.push(String::new());
     }
+    out.extend(super::ratios::lines(result));
     out.extend(heads().into_iter().flat_map(|line| wrap(line, 4)));
     out.push(String::new());
     out.extend(wrap(&format!("  {}", result.build.summary()), 4));

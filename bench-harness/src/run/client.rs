@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use kv_api::{Batch, Durability, KeyRange, Kv, ScanOptions};
+use kv_api::{Batch, Durability, KeyRange, Kv, Scan, ScanOptions, Snapshot};
 use workloads::keys::Key;
 use workloads::{Mismatch, Op, OpKind, OpStream, Oracle};
 
@@ -37,6 +37,8 @@ impl Progress {
 pub struct Shared<'a, E: ?Sized> {
     /// The engine.
     pub engine: &'a E,
+    /// The state that reads see; `None`: the newest.
+    pub snapshot: Option<&'a dyn Snapshot>,
     /// The level of every write.
     pub durability: Durability,
     /// Writes per batch.
@@ -47,6 +49,22 @@ pub struct Shared<'a, E: ?Sized> {
     pub interrupt: &'a Interrupt,
     /// Set by a client that failed, so that the others stop.
     pub failed: &'a AtomicBool,
+}
+
+impl<E: Kv + ?Sized> Shared<'_, E> {
+    fn get_with(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> kv_api::Result<bool> {
+        match self.snapshot {
+            None => self.engine.get_with(key, found),
+            Some(snapshot) => snapshot.get_with(key, found),
+        }
+    }
+
+    fn scan(&self, range: KeyRange<'_>) -> kv_api::Result<Box<dyn Scan>> {
+        match self.snapshot {
+            None => self.engine.scan(range, ScanOptions::FORWARD),
+            Some(snapshot) => snapshot.scan(range, ScanOptions::FORWARD),
+        }
+    }
 }
 
 /// What one client did.
@@ -204,7 +222,7 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
         let key = self.oracle.key(op);
         let value = &mut self.value;
         let start = Instant::now();
-        let found = self.shared.engine.get_with(&key, &mut |bytes| copy(bytes, value))?;
+        let found = self.shared.get_with(&key, &mut |bytes| copy(bytes, value))?;
         let end = Instant::now();
         self.tally.gets += 1;
         if found {
@@ -230,7 +248,7 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
         self.lens.clear();
         let start = Instant::now();
         let range = KeyRange { start: Bound::Included(&*key), end: Bound::Unbounded };
-        let mut scan = self.shared.engine.scan(range, ScanOptions::FORWARD)?;
+        let mut scan = self.shared.scan(range)?;
         for _ in 0..limit {
             let Some(entry) = scan.next()? else { break };
             self.entries.extend_from_slice(entry.key);

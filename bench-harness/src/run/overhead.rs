@@ -40,6 +40,7 @@ fn work(spec: &Spec, index: usize, oracle: &mut Oracle, interrupt: &Interrupt) -
     let (progress, failed) = (Progress::default(), AtomicBool::new(false));
     let shared = Shared {
         engine: &NullEngine,
+        snapshot: None,
         durability: durability(spec),
         batch: spec.phases[index].batch.max(1) as usize,
         time_max: Some(PHASE_TIME),

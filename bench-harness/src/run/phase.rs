@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kv_api::{Durability, IoStats, Kv, Stats};
+use workloads::spec::ReadsFrom;
 use workloads::{OpDigest, OpKind, OpStream, Oracle, PhaseKind, Spec};
 
 use super::client::{Client, Progress, Shared, Tally};
@@ -133,8 +134,16 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
     ) -> Worked {
         let phase = &self.spec.phases[index];
         let failed = AtomicBool::new(false);
+        let held = match phase.snapshot {
+            ReadsFrom::Newest => None,
+            ReadsFrom::Held => match self.engine.snapshot() {
+                Ok(snapshot) => Some(snapshot),
+                Err(error) => return Worked { error: Some(error), ..Worked::default() },
+            },
+        };
         let shared = Shared {
             engine: self.engine,
+            snapshot: held.as_deref(),
             durability: self.durability,
             batch: phase.batch.max(1) as usize,
             time_max: phase.until.s.map(Duration::from_secs_f64),

@@ -11,7 +11,7 @@ mod amount;
 mod phase;
 
 pub use amount::{Amount, Base};
-pub use phase::{Loop, Mix, Order, PhaseKind, PhaseSpec, ScanSpec, Until};
+pub use phase::{Loop, Mix, Order, PhaseKind, PhaseSpec, ReadsFrom, ScanSpec, Until};
 
 /// The least memory budget that a share of the data comes to, in bytes: engines need some whatever the data.
 pub const MEMORY_SHARE_MIN: u64 = 1 << 20;

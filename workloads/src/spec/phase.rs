@@ -24,8 +24,10 @@ pub struct PhaseSpec {
     pub scan: ScanSpec,
     /// The order in which a load writes.
     pub order: Order,
-    /// How many writes make one batch, in load and age.
+    /// How many writes make one batch, in load, age and measure.
     pub batch: u32,
+    /// Which state reads see.
+    pub snapshot: ReadsFrom,
     /// How many of the newest records a range delete leaves.
     pub retain: Amount,
     /// When it ends.
@@ -77,7 +79,9 @@ impl PhaseKind {
         match self {
             PhaseKind::Load => &["order", "batch", "until"],
             PhaseKind::Age => &["ops", "dist", "scan", "batch", "retain", "until"],
-            PhaseKind::Measure => &["loop", "arrivals", "ops", "dist", "scan", "retain", "until"],
+            PhaseKind::Measure => {
+                &["loop", "arrivals", "ops", "dist", "scan", "batch", "snapshot", "retain", "until"]
+            }
             PhaseKind::Settle | PhaseKind::Drain => &["until"],
             PhaseKind::Replay => &["trace"],
             PhaseKind::Verify => &[],
@@ -117,6 +121,8 @@ impl serde::Serialize for PhaseSpec {
                 "scan" => map.serialize_entry(key, &self.scan)?,
                 "order" => map.serialize_entry(key, &self.order)?,
                 "batch" => map.serialize_entry(key, &self.batch)?,
+                "snapshot" if self.snapshot == ReadsFrom::Newest => {}
+                "snapshot" => map.serialize_entry(key, self.snapshot.name())?,
                 "retain" if self.ops.share(OpKind::DeleteRange) == 0.0 => {}
                 "retain" => map.serialize_entry(key, &self.retain)?,
                 "trace" => map.serialize_entry(key, &self.trace)?,
@@ -143,6 +149,26 @@ impl Loop {
         match self {
             Loop::Closed => "closed",
             Loop::Open(_) => "open",
+        }
+    }
+}
+
+/// Which state the reads of a phase see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadsFrom {
+    /// The newest one.
+    #[default]
+    Newest,
+    /// That of one snapshot, taken when the phase begins and held to its end.
+    Held,
+}
+
+impl ReadsFrom {
+    /// The word of the file format, the value of the key `snapshot`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ReadsFrom::Newest => "none",
+            ReadsFrom::Held => "held",
         }
     }
 }

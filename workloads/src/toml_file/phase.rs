@@ -4,14 +4,14 @@ use super::choice::{arrivals, dist, scan};
 use super::table::{Section, Table};
 use super::{RECORDS_MAX, Result, amount};
 use crate::op::OpKind;
-use crate::spec::{Amount, Base, Loop, Mix, Order, PhaseKind, PhaseSpec, Until};
+use crate::spec::{Amount, Base, Loop, Mix, Order, PhaseKind, PhaseSpec, ReadsFrom, Until};
 use toml::de::DeValue;
 
 pub(super) static PHASE: Section = Section {
     name: "phase",
     keys: &[
-        "kind", "name", "loop", "arrivals", "ops", "dist", "scan", "retain", "order", "batch", "until",
-        "trace",
+        "kind", "name", "loop", "arrivals", "ops", "dist", "scan", "retain", "order", "batch", "snapshot",
+        "until", "trace",
     ],
 };
 pub(super) static OPS: Section = Section {
@@ -59,6 +59,7 @@ fn phase(table: &Table<'_>) -> Result<PhaseSpec> {
         scan: scan(table)?,
         order: order(table)?.unwrap_or(Order::Random),
         batch: table.integer("batch", 1, BATCH_MAX)?.map_or(1, |batch| batch as u32),
+        snapshot: snapshot(table, &ops)?,
         retain: amount(table, "retain", &bases, RECORDS_MAX)?.unwrap_or(ALL_RECORDS),
         until: until(table, kind)?,
         trace,
@@ -68,6 +69,16 @@ fn phase(table: &Table<'_>) -> Result<PhaseSpec> {
 fn order(table: &Table<'_>) -> Result<Option<Order>> {
     let kinds = [Order::Sequential, Order::Random, Order::Reverse];
     table.word("order", &["sequential", "random", "reverse"], &kinds)
+}
+
+/// A snapshot that is held never sees what is written meanwhile, so writes beside it are refused.
+fn snapshot(table: &Table<'_>, ops: &Mix) -> Result<ReadsFrom> {
+    static WORDS: [&str; 2] = [ReadsFrom::Newest.name(), ReadsFrom::Held.name()];
+    let from = table.word("snapshot", &WORDS, &[ReadsFrom::Newest, ReadsFrom::Held])?.unwrap_or_default();
+    if from == ReadsFrom::Held && ops.iter().any(|(kind, _)| kind.writes()) {
+        return Err(table.invalid("snapshot", "is for phases that read alone, and ops has writes"));
+    }
+    Ok(from)
 }
 
 fn arrival(table: &Table<'_>) -> Result<Loop> {

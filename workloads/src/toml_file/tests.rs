@@ -58,7 +58,7 @@ fn collect(section: &'static Section, table: &DeTable<'_>, used: &mut BTreeSet<(
 fn the_reference_file_is_read_and_uses_every_key() {
     let source = Source { file: "reference.toml", text: ready::REFERENCE };
     let specs = parse_cells(source.file, source.text).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(specs[0].phases.len(), 9);
+    assert_eq!(specs[0].phases.len(), 10);
     let parsed = DeTable::parse(ready::REFERENCE).unwrap();
     let mut used = BTreeSet::from([("the file", "matrix".to_string())]);
     let cells = matrix::cells(source, parsed.get_ref()).unwrap();
@@ -239,6 +239,15 @@ fn keys_without_effect_and_impossible_wishes_are_refused() {
     ] {
         assert_eq!(error_after(from, to), message);
     }
+}
+
+#[test]
+fn a_held_snapshot_is_for_phases_that_read_alone() {
+    let message = "t.toml:7: \"snapshot\" is for phases that read alone, and ops has writes";
+    assert_eq!(error_after("get = 1.0 },", "get = 0.5, put = 0.5 }, snapshot = \"held\","), message);
+    let held = GOOD.replace("get = 1.0 },", "get = 1.0 }, snapshot = \"held\",");
+    let spec = parse("t.toml", &held).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(spec.phases[1].snapshot, crate::spec::ReadsFrom::Held);
 }
 
 #[test]
