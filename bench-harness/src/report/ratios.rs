@@ -117,7 +117,7 @@ mod tests {
             [("a", "b", Some("ahead")), ("c", "b", Some("ahead")), ("a", "c", Some("ahead"))],
             "{lines:#?}"
         );
-        assert_eq!(pairs[2][7], "1.5", "time in calls is turned into speed: {lines:#?}");
+        assert_eq!(pairs[2][7], "1.50", "time in calls is turned into speed: {lines:#?}");
     }
 
     #[test]

@@ -82,6 +82,18 @@ impl ReadCounters {
         }
     }
 
+    /// Counts `requests` at once, `misses` of which had to go to the file.
+    pub fn add(&self, access: Access, requests: u64, misses: u64) {
+        let (all, missed) = match access {
+            Access::Point => (&self.point_requests, &self.point_misses),
+            Access::Scan => (&self.scan_requests, &self.scan_misses),
+        };
+        all.add(requests);
+        if misses > 0 {
+            missed.add(misses);
+        }
+    }
+
     /// The counts, under the name of the kind of block.
     pub fn get(&self, kind: impl Into<String>) -> BlockReads {
         BlockReads {
@@ -110,7 +122,9 @@ impl UserCounters {
     /// Counts a get, and whether it found a value; returns that.
     pub fn count_get(&self, found: bool) -> bool {
         self.gets.add(1);
-        self.hits.add(u64::from(found));
+        if found {
+            self.hits.add(1);
+        }
         found
     }
 

@@ -21,7 +21,7 @@ use kv_io::vfs::read_exact_at;
 
 use crate::page::leaf::Apart;
 use crate::page::overflow::{Extent, extents};
-use crate::page::{Kind, Page, PageId};
+use crate::page::{Kind, Page, PageId, inner};
 use buffer_pool::BufferPool;
 
 /// A page that readers may hold; it never changes.
@@ -183,12 +183,41 @@ impl Pager {
             Some(page) => page,
             None => self.load(id, kind, reader)?,
         };
-        // Levels fall by one at every step, so no damaged child number can make a descent go round.
-        if page.kind() != Some(kind) || page.level() != level {
-            let what = format!("a {kind:?} of level {level} must be here, found {:?}", page.kind());
-            return Err(Error::corruption(self.file.path(), id.offset(self.page_bytes), what));
-        }
+        self.check_place(&page, id, kind, level)?;
         Ok(page)
+    }
+
+    /// Levels fall by one at every step, so no damaged child number can make a descent go round.
+    fn check_place(&self, page: &Page, id: PageId, kind: Kind, level: u8) -> Result<()> {
+        if page.kind() == Some(kind) && page.level() == level {
+            return Ok(());
+        }
+        let what = format!("a {kind:?} of level {level} must be here, found {:?}", page.kind());
+        Err(Error::corruption(self.file.path(), id.offset(self.page_bytes), what))
+    }
+
+    /// The child of inner page `id` that a get goes on to, and whether the page was in memory. A descent needs no more
+    /// of an inner page than this, so it does not hold it.
+    ///
+    /// # Errors
+    /// Those of [`Pager::page`].
+    #[inline]
+    pub fn child(&self, id: PageId, level: u8, key: &[u8], reader: Reader) -> Result<(PageId, bool)> {
+        let step = |page: &Page| {
+            self.check_place(page, id, Kind::Inner, level)?;
+            Ok(inner::child(page, inner::child_index(page, key)))
+        };
+        match self.pool.look(id, step) {
+            Some(child) => Ok((child?, true)),
+            None => Ok((step(&self.load(id, Kind::Inner, reader)?)?, false)),
+        }
+    }
+
+    /// Takes note of the `pages` inner pages that a descent asked for, `misses` of which were not in memory.
+    pub fn count_descent(&self, pages: u64, misses: u64, reader: Reader) {
+        if let Some(access) = reader.access() {
+            self.counters.inner.add(access, pages, misses);
+        }
     }
 
     fn load(&self, id: PageId, kind: Kind, reader: Reader) -> Result<PageRef> {

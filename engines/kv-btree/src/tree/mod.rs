@@ -20,7 +20,7 @@ use kv_api::{Cause, Error, Result, SeqNo};
 use crate::page::leaf::{self, Apart, Value};
 use crate::page::overflow::extents;
 use crate::page::split::Bounds;
-use crate::page::{Kind, LEVELS_MAX, Page, PageId, inner};
+use crate::page::{Kind, LEVELS_MAX, Page, PageId};
 use crate::pager::buffer_pool::PageMap;
 use crate::pager::free_list::FreeList;
 use crate::pager::{PageRef, Pager, Reader};
@@ -38,11 +38,13 @@ pub fn get(
     reader: Reader,
     found: &mut dyn FnMut(&[u8]),
 ) -> Result<bool> {
-    let mut id = root.page;
+    let (mut id, mut misses) = (root.page, 0);
     for level in (1..root.height).rev() {
-        let page = pager.page(id, level, reader)?;
-        id = inner::child(&page, inner::child_index(&page, key));
+        let (child, is_hit) = pager.child(id, level, key, reader)?;
+        misses += u64::from(!is_hit);
+        id = child;
     }
+    pager.count_descent(u64::from(root.level()), misses, reader);
     let page = pager.page(id, 0, reader)?;
     match leaf::get(&page, key) {
         None => return Ok(false),

@@ -10,6 +10,7 @@ use kv_io::vfs::OpenOptions;
 use proptest::prelude::*;
 
 use super::*;
+use crate::page::inner;
 use crate::page::meta::Meta;
 use crate::page::slotted::Slots;
 use crate::pager::free_list::Bits;

@@ -83,20 +83,27 @@ impl Memtable {
     pub fn apply<'a>(&self, first_seq: SeqNo, ops: impl Iterator<Item = Op<'a>>) {
         let mut deleted = Vec::new();
         let (mut entries, mut index_bytes, mut user_bytes) = (0, 0, 0);
-        for (seq, op) in (first_seq..).zip(ops) {
+        let mut found = (first_seq..).zip(ops).filter_map(|(seq, op)| {
             let (key, kind, value): (_, _, &[u8]) = match op {
                 Op::Put { key, value } => (key, Kind::Put, value),
                 Op::Delete { key } => (key, Kind::Delete, &[]),
                 Op::DeleteRange { start, end } => {
                     deleted.push(RangeTombstone { start: start.into(), end: end.map(Arc::from), seq });
-                    continue;
+                    return None;
                 }
             };
-            self.index.insert(Entry { key, tag: Tag::new(seq, kind), value });
             let bytes = to_u64(key.len() + value.len());
             entries += 1;
             user_bytes += bytes;
             index_bytes += NODE_BYTES + bytes.next_multiple_of(16);
+            Some(Entry { key, tag: Tag::new(seq, kind), value })
+        });
+        match (found.next(), found.next()) {
+            (Some(only), None) => self.index.insert(only),
+            (Some(first), Some(second)) => {
+                self.index.insert_all(&mut [first, second].into_iter().chain(found))
+            }
+            (None, _) => {}
         }
         if !deleted.is_empty() {
             let tombstones = self.tombstones.load().with_batch(deleted);
