@@ -6,8 +6,8 @@
 //! stay in memory, leaves as the popularity of pages and the room for them allow.
 //!
 //! SA = P (leaves + inner + map + waiting) / (N r): a page that is replaced waits for the checkpoint after the next one,
-//! and the file keeps the length of the worst moment. That is the slowest sync, during which as many pages die as the
-//! engine lets, behind an average interval whose pages wait already.
+//! and the file keeps the length of the worst moment. That is a slow sync behind another one: twice as many pages as the
+//! engine lets die in one checkpoint, and an average interval on top.
 
 use kv_btree::page::HEADER_LEN;
 use kv_btree::page::slotted::SLOT_LEN;
@@ -116,7 +116,7 @@ pub fn predict(load: &Load, settings: &BTreeSettings) -> Predicted {
         let bytes = touched * pages.page + pages.named_by_checkpoint();
         (load.log_write_amplification() + bytes / (updates * load.write_bytes()), touched)
     });
-    let waiting = written.map_or(0.0, |(_, touched)| touched + dead_pages_max(&pages, settings));
+    let waiting = written.map_or(0.0, |(_, touched)| touched + 2.0 * dead_pages_max(&pages, settings));
     let sa = pages.page * (pages.live() + waiting) / (load.records as f64 * load.record_bytes());
     Predicted {
         wa: written.map(|(wa, _)| wa),
