@@ -6,10 +6,12 @@
 //! Read the source in this order: `registry.rs` (names to engines), `run/` (how a measurement is made), `metrics/`
 //! (what is computed from it), `stats/` and `compare/` (what may be said of several runs), `report/` (how it is shown),
 //! `cli/` and `tool/` (the commands). Beside them: `calibrate/` (what this machine's counters are worth), `model/` (what
-//! theory predicts), `advise/` (what to choose by it), `trace/` (requests recorded and sent again), `sys/` (what the operating system tells).
+//! theory predicts), `advise/` (what to choose by it), `claims/` (what people say of engines, and what settles it),
+//! `trace/` (requests recorded and sent again), `sys/` (what the operating system tells).
 
 pub mod advise;
 pub mod calibrate;
+pub mod claims;
 pub mod cli;
 pub mod compare;
 pub mod error;

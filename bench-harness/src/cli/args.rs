@@ -53,12 +53,19 @@ const ADVISE_EXAMPLES: &str = "Examples:
   kvlab advise ycsb-a --memory 256MiB --durability disk --threads 8
   kvlab advise my.toml --from kvlab-results --json";
 
+const CLAIMS_EXAMPLES: &str = "Examples:
+  kvlab claims                              all of them, 20 minutes
+  kvlab claims C03 C10 --scale lab --out verdicts
+  kvlab claims --from verdicts/claims.json  the verdicts again, nothing is run";
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run workloads on engines.
     Run(Box<RunArgs>),
-    /// Show engines, their options, and the ready workloads.
+    /// Settle claims about B+trees and LSM trees: run what decides each, and say where it is true.
+    Claims(ClaimsArgs),
+    /// Show engines, their options, the ready workloads, and the claims.
     #[command(after_help = "Example:\n  kvlab list --json")]
     List,
     /// Set two results against each other: ratios with intervals where the runs were equal.
@@ -307,6 +314,36 @@ pub struct RunArgs {
     /// one engine. `kvlab verify DIR --acks FILE` checks it.
     #[arg(long, value_name = "FILE")]
     pub ack_log: Option<PathBuf>,
+}
+
+/// Arguments of `claims`.
+#[derive(Debug, Args)]
+#[command(after_help = CLAIMS_EXAMPLES)]
+pub struct ClaimsArgs {
+    /// Numbers of claims, such as C03 [default: all, see `kvlab list`].
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// How large: smoke (20 minutes for all) or lab (up to an hour each).
+    #[arg(long, value_name = "SIZE", default_value = "smoke", value_parser = ["smoke", "lab"])]
+    pub scale: String,
+    /// Derive the verdicts again from a file that --out wrote, and run nothing.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["scale", "dry_run", "repeats"])]
+    pub from: Option<PathBuf>,
+    /// Which way data files reach the disk: direct or buffered [default: direct].
+    #[arg(long, value_name = "MODE")]
+    pub io: Option<IoMode>,
+    /// How often each run is repeated; three are needed for a verdict [default: as the claim says].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub repeats: Option<u32>,
+    /// Where the file of verdicts and the report go; claims that are not run now keep what is there.
+    #[arg(long, value_name = "DIR", default_value = "kvlab-results")]
+    pub out: PathBuf,
+    /// Where the databases are made; removed at the end.
+    #[arg(long, value_name = "DIR", default_value = "kvlab-data")]
+    pub dir: PathBuf,
+    /// Say what would be run, and stop.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Options of every run.

@@ -2,6 +2,7 @@
 
 pub mod advise;
 pub mod args;
+pub mod claims;
 pub mod compare;
 pub mod list;
 pub mod model;
@@ -70,6 +71,7 @@ fn dispatch(
         None => run::main_job(registry, program, &cli.run, &mut out),
         Some(Command::Run(args)) => run::run(registry, program, &args, &mut out),
         Some(Command::Cell) => run::cell(registry),
+        Some(Command::Claims(args)) => claims::claims(registry, program, &args, &mut out),
         Some(Command::List) => list::list(registry, &mut out),
         Some(Command::Compare { before, after }) => compare::compare(&before, &after, &mut out),
         Some(Command::Report { dir }) => compare::report(&dir, &mut out),
@@ -98,6 +100,7 @@ fn tools(registry: &Registry, command: Command, out: &mut Output) -> Result<Opti
         Command::Dump { target, hex } => transfer::dump(registry, &target.into(), hex, out),
         Command::Load { target, file } => transfer::load(registry, &target.into(), &file, out),
         Command::Run(_)
+        | Command::Claims(_)
         | Command::Cell
         | Command::List
         | Command::Advise(_)

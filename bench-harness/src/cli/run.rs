@@ -11,8 +11,8 @@ use crate::error::{Exit, Failure, Result};
 use crate::output::{Output, complain};
 use crate::registry::{EngineSpec, Opener, Registry};
 use crate::report::{ResultFile, table};
-use crate::run::cell::{CellContext, CellRecord};
-use crate::run::child::Order;
+use crate::run::cell::CellRecord;
+use crate::run::child::{Order, Runner};
 use crate::run::plan::{Ground, Plan, Run, Workload, durability};
 use crate::sys::ack::{AckHeader, AckLog};
 use crate::sys::disk;
@@ -212,12 +212,14 @@ impl Job<'_> {
         interrupt: &Interrupt,
         result: &mut ResultFile,
     ) -> Result<()> {
-        let context = CellContext {
+        let runner = Runner {
+            program: self.program.as_deref(),
+            ground: self.plan.ground,
             data_dir: &self.options.dir,
-            interrupt,
-            draw: std::io::stderr().is_terminal(),
+            reply_dir: &self.options.out,
             keep: self.options.keep,
             acks,
+            interrupt,
         };
         for (run, open) in self.plan.cells().zip(openers) {
             let id = self.plan.cell_id(&run);
@@ -228,13 +230,7 @@ impl Job<'_> {
                 result.cells.push(done.clone());
                 continue;
             }
-            let record = match &self.program {
-                Some(program) => {
-                    self.order(id, &run, context.draw)?.hand_out(program, run.workload, interrupt)?
-                }
-                None => context.run(id, run.block, run.workload, &run.engine, open)?,
-            };
-            result.cells.push(record);
+            result.cells.push(runner.run(id, &run, open)?);
             if interrupt.is_set() {
                 break;
             }
@@ -244,22 +240,6 @@ impl Job<'_> {
             let _ = fs::remove_dir(&self.options.dir);
         }
         Ok(())
-    }
-
-    fn order(&self, id: String, run: &Run<'_>, draw: bool) -> Result<Order> {
-        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        Ok(Order {
-            id,
-            block: run.block,
-            workload: Order::workload_text(run.workload)?,
-            engine: run.engine.clone(),
-            ground: self.plan.ground,
-            data_dir: absolute(&self.options.dir),
-            keep: self.options.keep,
-            draw,
-            reply: absolute(&self.options.out).join(format!(".reply-{}", std::process::id())),
-            parent: std::process::id(),
-        })
     }
 
     /// A budget that the machine does not have would measure its swap, or end the process.

@@ -22,8 +22,18 @@ pub fn broken_rule(a: &CellRecord, b: &CellRecord) -> Option<String> {
     own(a).or_else(|| own(b)).or_else(|| between(a, b))
 }
 
+/// The same for runs that are meant to differ in the settings at `places` of the workload, and so in their operations:
+/// everything else must be equal.
+pub fn broken_rule_but_for(a: &CellRecord, b: &CellRecord, places: &[&str]) -> Option<String> {
+    own(a)
+        .or_else(|| own(b))
+        .or_else(|| settings(a, b, places))
+        .or_else(|| io(a, b))
+        .or_else(|| durability(a, b))
+}
+
 /// What is wrong with a run by itself.
-fn own(cell: &CellRecord) -> Option<String> {
+pub fn own(cell: &CellRecord) -> Option<String> {
     let of = |what: &str| Some(format!("{what} ({})", cell.engine.label));
     if cell.failure.is_some() {
         of("same end: a run failed")
@@ -42,12 +52,17 @@ fn own(cell: &CellRecord) -> Option<String> {
     }
 }
 
-fn between(a: &CellRecord, b: &CellRecord) -> Option<String> {
-    for (place, name) in SETTINGS {
+/// The first setting, of those not at `places`, that is not alike.
+fn settings(a: &CellRecord, b: &CellRecord, places: &[&str]) -> Option<String> {
+    SETTINGS.iter().filter(|(place, _)| !places.contains(place)).find_map(|(place, name)| {
         let (mine, theirs) = (a.spec.pointer(place), b.spec.pointer(place));
-        if mine != theirs {
-            return Some(format!("same {name}: {} and {}", text(mine), text(theirs)));
-        }
+        (mine != theirs).then(|| format!("same {name}: {} and {}", text(mine), text(theirs)))
+    })
+}
+
+fn between(a: &CellRecord, b: &CellRecord) -> Option<String> {
+    if let Some(rule) = settings(a, b, &[]) {
+        return Some(rule);
     }
     let digests = (&a.op_digest, &b.op_digest);
     let whole = a.did_whole_stream() && b.did_whole_stream();

@@ -162,6 +162,7 @@ pub fn sum(a: &IoStats, b: &IoStats) -> IoStats {
         mine.read_calls += row.read_calls;
         mine.write_bytes += row.write_bytes;
         mine.write_calls += row.write_calls;
+        mine.contiguous_bytes += row.contiguous_bytes;
         mine.sync_calls += row.sync_calls;
     }
     out

@@ -10,6 +10,7 @@ use super::equal::NOT_EQUAL;
 use super::result::ResultFile;
 use super::svg::escape;
 use super::theory;
+use crate::claims::ClaimsFile;
 use crate::compare::typical;
 use crate::metrics::{LatencySummary, PhaseRecord};
 use crate::run::cell::{CellRecord, Measure};
@@ -37,17 +38,21 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The whole page. `json` is the text of the result file.
-pub fn page(result: &ResultFile, json: &str) -> String {
-    let mut out = String::new();
-    let title = format!("kvlab: {}", result.workloads().join(", "));
-    let _ = write!(
-        out,
+/// Everything up to the first heading.
+pub fn head(title: &str) -> String {
+    format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <title>{0}</title><style>\n{STYLE}</style></head>\n<body>\n<h1>{0}</h1>\n<p>",
-        escape(&title)
-    );
+         <title>{}</title><style>\n{STYLE}</style></head>\n<body>\n",
+        escape(title)
+    )
+}
+
+/// The whole page. `json` is the text of the result file; `claims` are those beside it, if there are any.
+pub fn page(result: &ResultFile, json: &str, claims: Option<&ClaimsFile>) -> String {
+    let title = format!("kvlab: {}", result.workloads().join(", "));
+    let mut out = head(&title);
+    let _ = write!(out, "<h1>{}</h1>\n<p>", escape(&title));
     for stamp in &result.stamps {
         let _ = write!(out, "<span class=\"stamp\">{}</span>", escape(stamp));
     }
@@ -68,6 +73,9 @@ pub fn page(result: &ResultFile, json: &str) -> String {
     for (index, workload) in result.workloads().into_iter().enumerate() {
         let cells: Vec<_> = shown.iter().filter(|cell| cell.workload == workload).collect();
         section(&mut out, result, &cells, if index == 0 { &result.notes } else { &[] });
+    }
+    if let Some(claims) = claims {
+        out.push_str(&super::claims::section(claims));
     }
     out.push_str(&checks(result));
     environment(&mut out, result, json);
@@ -294,7 +302,7 @@ fn machine(item: &mut impl FnMut(&str, &str), result: &ResultFile) {
 }
 
 /// The command line as a shell takes it, the program by its name.
-fn command(words: &[String]) -> String {
+pub fn command(words: &[String]) -> String {
     let quoted = words.iter().enumerate().map(|(index, word)| {
         let word = if index == 0 { word.rsplit('/').next().unwrap_or(word) } else { word };
         let is_plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:,".contains(c));

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::equal::{self, NOT_EQUAL, NotEqual};
 use super::html;
 use crate::calibrate::Calibration;
+use crate::claims::ClaimsFile;
 use crate::compare;
 use crate::error::{Exit, Failure, Result};
 use crate::run::cell::CellRecord;
@@ -231,16 +232,29 @@ impl ResultFile {
     /// # Errors
     /// The system refuses.
     pub fn write(&self, dir: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self)
-            .map_err(|error| Failure::failed(format!("cannot write the result as JSON: {error}")))?;
         // The data directory may have been the same one, and it is removed when the run leaves nothing in it.
         fs::create_dir_all(dir).map_err(|error| Failure::io("create the directory", dir, &error))?;
-        write_whole(&dir.join(FILE_NAME), &text)?;
-        write_whole(&dir.join(html::FILE_NAME), &html::page(self, &text))
+        write_whole(&dir.join(FILE_NAME), &self.text()?)?;
+        self.write_page(dir)
+    }
+
+    fn text(&self) -> Result<String> {
+        serde_json::to_string_pretty(self)
+            .map_err(|error| Failure::failed(format!("cannot write the result as JSON: {error}")))
+    }
+
+    /// Writes the page alone into `dir`, with the verdicts over claims that lie there.
+    ///
+    /// # Errors
+    /// The system refuses, or the file of verdicts cannot be used.
+    pub fn write_page(&self, dir: &Path) -> Result<()> {
+        let claims = ClaimsFile::read(dir)?;
+        write_whole(&dir.join(html::FILE_NAME), &html::page(self, &self.text()?, claims.as_ref()))
     }
 }
 
-fn now_unix_s() -> u64 {
+/// Seconds since 1970.
+pub fn now_unix_s() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |since| since.as_secs())
 }

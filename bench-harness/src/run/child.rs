@@ -6,7 +6,7 @@
 //! what the parent passes on and nothing else, and it dies with the parent.
 
 use std::fs;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -17,10 +17,11 @@ use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal
 use workloads::toml_file;
 
 use super::cell::{self, CellContext, CellRecord};
-use super::plan::{Ground, Workload};
+use super::plan::{Ground, Run, Workload};
 use crate::error::{Exit, Failure, Result};
-use crate::registry::{EngineSpec, Registry};
+use crate::registry::{EngineSpec, Opener, Registry};
 use crate::report::result::write_whole;
+use crate::sys::ack::AckLog;
 use crate::sys::interrupt::Interrupt;
 
 /// The hidden command of the child.
@@ -174,6 +175,61 @@ impl Order {
                 Ok(CellRecord { interrupted: interrupt.is_set(), ..record })
             }
         }
+    }
+}
+
+/// Runs the cells of a plan, each in a child or, without a program to start, in this process.
+pub struct Runner<'a> {
+    /// What to start; `None`: this process does it.
+    pub program: Option<&'a Path>,
+    /// What all cells share.
+    pub ground: Ground,
+    /// Where databases are made.
+    pub data_dir: &'a Path,
+    /// Where children leave their replies.
+    pub reply_dir: &'a Path,
+    /// Whether to leave the databases behind.
+    pub keep: bool,
+    /// Where acknowledged operations are noted, if they are.
+    pub acks: Option<&'a AckLog>,
+    /// Set by the user.
+    pub interrupt: &'a Interrupt,
+}
+
+impl Runner<'_> {
+    /// Runs one cell; `open` opens its engine where this process does it.
+    ///
+    /// # Errors
+    /// The cell cannot begin.
+    pub fn run(&self, id: String, run: &Run<'_>, open: &Opener) -> Result<CellRecord> {
+        let draw = std::io::stderr().is_terminal();
+        if let Some(program) = self.program {
+            return self.order(id, run, draw)?.hand_out(program, run.workload, self.interrupt);
+        }
+        let (data_dir, interrupt, keep, acks) = (self.data_dir, self.interrupt, self.keep, self.acks);
+        CellContext { data_dir, interrupt, draw, keep, acks }.run(
+            id,
+            run.block,
+            run.workload,
+            &run.engine,
+            open,
+        )
+    }
+
+    fn order(&self, id: String, run: &Run<'_>, draw: bool) -> Result<Order> {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        Ok(Order {
+            id,
+            block: run.block,
+            workload: Order::workload_text(run.workload)?,
+            engine: run.engine.clone(),
+            ground: self.ground,
+            data_dir: absolute(self.data_dir),
+            keep: self.keep,
+            draw,
+            reply: absolute(self.reply_dir).join(format!(".reply-{}", std::process::id())),
+            parent: std::process::id(),
+        })
     }
 }
 

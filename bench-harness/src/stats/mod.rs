@@ -5,5 +5,5 @@ pub mod ratio;
 pub mod rng;
 pub mod steady;
 
-pub use ratio::{Interval, Verdict, log_ratio, unpaired_ratio};
+pub use ratio::{Interval, Verdict, log_ratio, mean_interval, unpaired_ratio};
 pub use steady::{Steady, judge};

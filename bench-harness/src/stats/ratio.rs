@@ -77,6 +77,17 @@ pub fn log_ratio(pairs: &[(f64, f64)]) -> Option<Interval> {
     Some(Interval { estimate: mean.exp(), low: low.exp(), high: high.exp(), blocks: logs.len() })
 }
 
+/// Where the mean of repeated numbers lies, by Student's t: for shares and counts, which may be 0 and are no ratios.
+/// `None` with fewer than two, or if one is not finite.
+pub fn mean_interval(values: &[f64]) -> Option<Interval> {
+    if values.len() < 2 || !values.iter().all(|value| value.is_finite()) {
+        return None;
+    }
+    let estimate = mean(values);
+    let (low, high) = t_interval(values, estimate);
+    Some(Interval { estimate, low, high, blocks: values.len() })
+}
+
 /// The ratio of two sets of runs that did not share blocks, `a` over `b`, by Welch's t on the logarithms: wider than
 /// [`log_ratio`], since nothing of the noise cancels. `None` with fewer than two runs on a side, or numbers that are not
 /// positive and finite. (Welch, "The generalization of Student's problem", 1947.)
@@ -127,8 +138,8 @@ pub fn median(values: &[f64]) -> Option<f64> {
 }
 
 /// mean +- t(0.975, n - 1) s / sqrt(n).
-fn t_interval(logs: &[f64], mean: f64) -> (f64, f64) {
-    let half = quantile((logs.len() - 1) as f64) * deviation(logs) / (logs.len() as f64).sqrt();
+fn t_interval(values: &[f64], mean: f64) -> (f64, f64) {
+    let half = quantile((values.len() - 1) as f64) * deviation(values) / (values.len() as f64).sqrt();
     (mean - half, mean + half)
 }
 

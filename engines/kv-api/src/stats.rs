@@ -15,6 +15,9 @@ pub struct IoCounters {
     pub write_bytes: u64,
     /// Write calls.
     pub write_calls: u64,
+    /// Of the bytes written, those of calls that began where the last write to their file had ended.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub contiguous_bytes: u64,
     /// Syncs of files and directories.
     pub sync_calls: u64,
 }
@@ -26,6 +29,7 @@ impl IoCounters {
             read_calls: f(self.read_calls, other.read_calls),
             write_bytes: f(self.write_bytes, other.write_bytes),
             write_calls: f(self.write_calls, other.write_calls),
+            contiguous_bytes: f(self.contiguous_bytes, other.contiguous_bytes),
             sync_calls: f(self.sync_calls, other.sync_calls),
         }
     }

@@ -26,6 +26,7 @@ struct Row {
     read_calls: AtomicU64,
     write_bytes: AtomicU64,
     write_calls: AtomicU64,
+    contiguous_bytes: AtomicU64,
     sync_calls: AtomicU64,
 }
 
@@ -36,8 +37,27 @@ impl Row {
             read_calls: self.read_calls.load(Ordering::Relaxed),
             write_bytes: self.write_bytes.load(Ordering::Relaxed),
             write_calls: self.write_calls.load(Ordering::Relaxed),
+            contiguous_bytes: self.contiguous_bytes.load(Ordering::Relaxed),
             sync_calls: self.sync_calls.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// What is known of a file: its handles share it.
+#[derive(Debug, Default)]
+struct Known {
+    len: AtomicU64,
+    /// Where the last write ended. Zeros that run ahead of a log are a stream beside the log's own.
+    end: AtomicU64,
+    end_of_zeros: AtomicU64,
+}
+
+impl Known {
+    /// Takes note of a write, and says whether it began where the one before it had ended. Of writes to one file at the
+    /// same time one order is taken.
+    fn follows(&self, cause: Cause, offset: u64, bytes: u64) -> bool {
+        let end = if cause == Cause::Prepare { &self.end_of_zeros } else { &self.end };
+        end.swap(offset + bytes, Ordering::Relaxed) == offset
     }
 }
 
@@ -45,8 +65,8 @@ impl Row {
 #[derive(Debug)]
 pub struct Meter {
     rows: [CachePadded<Row>; Cause::COUNT],
-    /// Lengths by path. The handles of a file share its length, so a write costs one atomic.
-    files: Mutex<BTreeMap<PathBuf, Arc<AtomicU64>>>,
+    /// Files by path. The handles of a file share what is known of it, so a write costs two atomics.
+    files: Mutex<BTreeMap<PathBuf, Arc<Known>>>,
     /// What is metered, and what it had moved when the meter began.
     inner: Arc<dyn Vfs>,
     moved_before: Option<IoTotal>,
@@ -86,10 +106,10 @@ impl Meter {
     pub fn files(&self, dir: &Path) -> Vec<FileUse> {
         let files = self.registry();
         let here = files.iter().filter(|(path, _)| path.parent() == Some(dir));
-        here.filter_map(|(path, len)| {
+        here.filter_map(|(path, known)| {
             let name = path.file_name()?.to_str()?.to_owned();
             let is_log = parse_name(&name).is_some_and(|(kind, _)| kind == FileKind::Wal);
-            Some(FileUse { name, bytes: len.load(Ordering::Relaxed), is_log })
+            Some(FileUse { name, bytes: known.len.load(Ordering::Relaxed), is_log })
         })
         .collect()
     }
@@ -99,14 +119,14 @@ impl Meter {
         &self.rows[cause.index()]
     }
 
-    fn registry(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Arc<AtomicU64>>> {
+    fn registry(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Arc<Known>>> {
         lock(&self.files)
     }
 
-    /// The shared length of the file at `path`, brought up to date.
-    fn register(&self, path: &Path, len: u64) -> Arc<AtomicU64> {
+    /// What is known of the file at `path`, its length brought up to date.
+    fn register(&self, path: &Path, len: u64) -> Arc<Known> {
         let shared = Arc::clone(self.registry().entry(path.to_path_buf()).or_default());
-        shared.store(len, Ordering::Relaxed);
+        shared.len.store(len, Ordering::Relaxed);
         shared
     }
 
@@ -116,10 +136,13 @@ impl Meter {
         row.read_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    fn count_write(&self, cause: Cause, bytes: u64) {
+    fn count_write(&self, cause: Cause, bytes: u64, follows: bool) {
         let row = self.row(cause);
         row.write_calls.fetch_add(1, Ordering::Relaxed);
         row.write_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if follows {
+            row.contiguous_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     fn count_sync(&self, cause: Cause) {
@@ -149,8 +172,8 @@ impl Vfs for MeteredVfs {
         if options.create == Create::New {
             self.meter.registry().remove(path);
         }
-        let len = self.meter.register(path, inner.len()?);
-        Ok(Arc::new(MeteredFile { inner, meter: Arc::clone(&self.meter), len }))
+        let known = self.meter.register(path, inner.len()?);
+        Ok(Arc::new(MeteredFile { inner, meter: Arc::clone(&self.meter), known }))
     }
 
     fn rename(&self, from: &Path, to: &Path, cause: Cause) -> Result<()> {
@@ -220,14 +243,14 @@ impl Vfs for MeteredVfs {
 struct MeteredFile {
     inner: Arc<dyn VfsFile>,
     meter: Arc<Meter>,
-    len: Arc<AtomicU64>,
+    known: Arc<Known>,
 }
 
 impl MeteredFile {
     /// After a call that may have changed the length, also if it failed half way.
     fn ask_len(&self) {
         if let Ok(len) = self.inner.len() {
-            self.len.store(len, Ordering::Relaxed);
+            self.known.len.store(len, Ordering::Relaxed);
         }
     }
 }
@@ -252,11 +275,11 @@ impl VfsFile for MeteredFile {
 
     fn write_at(&self, offset: u64, parts: &[IoSlice<'_>], cause: Cause) -> Result<()> {
         let bytes = parts.iter().map(|part| part.len() as u64).sum();
-        self.meter.count_write(cause, bytes);
+        self.meter.count_write(cause, bytes, self.known.follows(cause, offset, bytes));
         let done = self.inner.write_at(offset, parts, cause);
         match &done {
             Ok(()) if bytes > 0 => {
-                self.len.fetch_max(offset + bytes, Ordering::Relaxed);
+                self.known.len.fetch_max(offset + bytes, Ordering::Relaxed);
             }
             Ok(()) => {}
             Err(_) => self.ask_len(),

@@ -6,7 +6,7 @@
 mod choice;
 mod matrix;
 mod phase;
-mod table;
+pub mod table;
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,8 @@ const MEMORY_BUDGET_DEFAULT: u64 = 32 << 20;
 const SEED_DEFAULT: u64 = 42;
 const SERIES_DEFAULT: u64 = 1_000;
 
-static FILE: Section = Section {
+/// The keys of a workload.
+pub static WORKLOAD: Section = Section {
     name: "the file",
     keys: &["schema", "name", "label", "purpose", "claims", "data", "run", "phase", "verify", "matrix"],
 };
@@ -66,19 +67,35 @@ pub fn parse(file: &str, text: &str) -> Result<Spec> {
 /// assert_eq!(labels[1..], ["value.size=100 load.batch=10", "value.size=1000 load.batch=1", "value.size=1000 load.batch=10"]);
 /// ```
 pub fn parse_cells(file: &str, text: &str) -> Result<Vec<Spec>> {
+    document(file, text, &WORKLOAD, cells_of)
+}
+
+/// Reads a document of any format made of checked tables: parses `text`, checks its keys against `section`, and hands
+/// it to `read`. So a format of another crate has the errors of this one.
+pub fn document<T>(
+    file: &str,
+    text: &str,
+    section: &'static Section,
+    read: impl FnOnce(&Table<'_>) -> Result<T>,
+) -> Result<T> {
     let source = Source { file, text };
     let syntax = |error: toml::de::Error| {
         source.error(error.span().map(|span| span.start), Problem::Syntax(error.message().to_string()))
     };
     let parsed = DeTable::parse(text).map_err(syntax)?;
-    // Once as it stands, so that an unknown table is named as such and not as a wrong axis.
-    Table::new(source, &FILE, parsed.get_ref(), 0)?;
-    let cells = matrix::cells(source, parsed.get_ref())?;
+    read(&Table::new(source, section, parsed.get_ref(), 0)?)
+}
+
+/// Every cell of a workload that stands as a table in another document, [`WORKLOAD`] being its section.
+pub fn cells_of(workload: &Table<'_>) -> Result<Vec<Spec>> {
+    // The keys were checked as the table was made, so that an unknown one is named as such and not as a wrong axis.
+    let (source, table) = workload.raw();
+    let cells = matrix::cells(source, table)?;
     cells.iter().map(|(label, table)| cell(source, label, table)).collect()
 }
 
 fn cell(source: Source<'_>, label: &str, table: &DeTable<'_>) -> Result<Spec> {
-    let file = Table::new(source, &FILE, table, 0)?;
+    let file = Table::new(source, &WORKLOAD, table, 0)?;
     let schema = file.integer("schema", 0, u64::MAX)?.ok_or_else(|| file.missing("schema"))?;
     if schema != u64::from(SCHEMA) {
         return Err(file.invalid("schema", format!("is {schema}; this version reads {SCHEMA}")));

@@ -63,8 +63,9 @@ fn the_reference_file_is_read_and_uses_every_key() {
     let mut used = BTreeSet::from([("the file", "matrix".to_string())]);
     let cells = matrix::cells(source, parsed.get_ref()).unwrap();
     assert_eq!((cells.len(), specs.len()), (180, 180));
-    cells.iter().for_each(|(_, table)| collect(&FILE, table, &mut used));
-    for section in [&FILE, &DATA, &KEY, &VALUE, &RUN, &VERIFY, &PHASE, &OPS, &DIST, &SCAN, &UNTIL, &ARRIVALS]
+    cells.iter().for_each(|(_, table)| collect(&WORKLOAD, table, &mut used));
+    for section in
+        [&WORKLOAD, &DATA, &KEY, &VALUE, &RUN, &VERIFY, &PHASE, &OPS, &DIST, &SCAN, &UNTIL, &ARRIVALS]
     {
         for key in section.keys {
             let is_used = used.contains(&(section.name, key.to_string()));
