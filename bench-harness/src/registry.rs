@@ -10,7 +10,7 @@ use std::sync::Arc;
 use kv_api::{Cause, CommonOptions, Kv, MemoryEngine};
 use kv_btree::{BTreeEngine, BTreeOptions};
 use kv_io::layout::{IDENTITY_FILE, IDENTITY_NEW_FILE, known_files};
-use kv_io::{Identity, RealVfs};
+use kv_io::{Env, Identity, RealVfs};
 use kv_lsm::{LsmEngine, LsmOptions};
 
 use crate::error::{Failure, Result};
@@ -214,6 +214,26 @@ impl Registry {
         let opener = (self.entry(&spec.name)?.prepare)(common, &spec.settings);
         opener.map_err(|error| Failure::usage(error.to_string()).within(format!("engine `{}`", spec.label)))
     }
+}
+
+/// Opens a database of one of the laboratory's own engines over other files than those of this machine, such as a
+/// simulated disk.
+///
+/// # Errors
+/// Those of the engine; `InvalidOptions` for an engine that reaches files by itself.
+pub fn open_over(env: Env, engine: &str, dir: &Path, common: CommonOptions) -> kv_api::Result<Arc<dyn Kv>> {
+    Ok(match engine {
+        "btree" => {
+            Arc::new(BTreeEngine::open_with(env, dir, BTreeOptions { common, ..BTreeOptions::default() })?)
+        }
+        "lsm" => Arc::new(LsmEngine::open_with(env, dir, LsmOptions { common, ..LsmOptions::default() })?),
+        _ => {
+            return Err(kv_api::Error::invalid(
+                "engine",
+                format!("{engine} has no files but those of the machine"),
+            ));
+        }
+    })
 }
 
 /// The name of the engine that made the database in `dir`, `None` if there is none.

@@ -34,8 +34,10 @@ macro_rules! embedded {
     };
 }
 
-static FILES: &[(&str, &str)] =
-    embedded!["C01", "C02", "C03", "C04", "C05", "C07", "C08", "C10", "C13", "C19", "C20", "C21", "C27",];
+static FILES: &[(&str, &str)] = embedded![
+    "C01", "C02", "C03", "C04", "C05", "C06", "C07", "C08", "C09", "C10", "C11", "C12", "C13", "C18", "C19",
+    "C20", "C21", "C23", "C24", "C27",
+];
 
 /// The numbers of all claims.
 pub fn ids() -> impl Iterator<Item = &'static str> {

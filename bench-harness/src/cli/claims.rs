@@ -110,7 +110,13 @@ fn finish(
             out.text(format!("written: {}", args.out.join(name).display()))?;
         }
     }
-    let changes = earlier.map(|earlier| now.changes(earlier));
+    let has_shared = |earlier: &&ClaimsFile| {
+        let before = |record: &ClaimRecord| {
+            earlier.claims.iter().any(|known| (&known.id, &known.scale) == (&record.id, &record.scale))
+        };
+        now.claims.iter().any(before)
+    };
+    let changes = earlier.filter(has_shared).map(|earlier| now.changes(earlier));
     out.json(&json!({ "claims": now.claims, "changes": changes, "interrupted": interrupted }))?;
     out.text(changed("since the previous run", changes.as_deref()))?;
     Ok(if interrupted { Some(Exit::Interrupted) } else { exit(&now.claims) })
@@ -131,7 +137,7 @@ fn exit(claims: &[ClaimRecord]) -> Option<Exit> {
 /// The line that says which verdicts changed.
 fn changed(since: &str, changes: Option<&[Change]>) -> String {
     match changes {
-        None => "there is no previous run in --out to compare with".to_owned(),
+        None => "there is no previous run of these claims in --out to compare with".to_owned(),
         Some([]) => format!("no claim changed its verdict {since}"),
         Some(changes) => {
             let one =
@@ -340,7 +346,7 @@ mod tests {
         let change = Change { id: "C03".into(), was: Verdict::Depends, is: Verdict::NotSettled };
         let line = changed("since the previous run", Some(&[change]));
         assert_eq!(line, "changed since the previous run: C03 was depends, is not settled");
-        assert!(changed("", None).contains("no previous run"));
+        assert!(changed("", None).contains("no previous run of these claims"));
         assert!(changed("since x", Some(&[])).starts_with("no claim changed its verdict since x"));
     }
 }

@@ -1,7 +1,14 @@
 //! The experiments that no workload can do, by the word of a claim's file. Each gives the cases of its test.
 
+mod burst;
 mod capacity;
+mod device;
+mod pages;
+mod power;
+mod rate;
 mod shares;
+mod store;
+mod temperature;
 
 use std::path::Path;
 
@@ -60,6 +67,14 @@ macro_rules! builtins {
 
 builtins! {
     "key-shares", "share of requests that go to the most popular fifth of the keys", shares::run;
+    "device", "bytes a second front to back over those anywhere", device::run;
+    "pages-per-write", "pages that one write rewrites", pages::run;
+    "temperature-hot-p99", "p99 of hot reads over 10 ms", temperature::hot_p99;
+    "temperature-touching", "reads that touch storage over blocks that do", temperature::touching;
+    "sustained-writes", "the rate that a B+tree keeps up with over 10,000 a second", rate::run;
+    "burst", "what was measured of a burst over what the arithmetic says", burst::run;
+    "power-cut-unsynced", "largest share of acknowledged writes that a power cut took", power::unsynced;
+    "power-cut-synced", "largest share of acknowledged writes that a power cut took", power::synced;
     "capacity", "what the template computes over what it says", capacity::run;
 }
 
