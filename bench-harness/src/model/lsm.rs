@@ -265,7 +265,7 @@ mod tests {
     fn an_entry_takes_what_the_formats_say() {
         // r = 116: an entry of 132 bytes, one byte of key shared, 31 in a block of 4096.
         let cost = EntryCost::of(&load(500_000), &settings(1 << 20));
-        assert_eq!((cost.per_block, cost.cached, cost.memtable), (31.0, 131.0, 208.0));
+        assert_eq!((cost.per_block, cost.cached, cost.memtable), (31.0, 131.0, NODE_BYTES as f64 + 128.0));
         assert!((134.0..135.5).contains(&cost.table), "{cost:?}");
         // Where three would leave a quarter of the block empty, it grows.
         let large = Load { value_bytes: 1000, ..load(500_000) };
