@@ -292,13 +292,3 @@ fn range_deletes_of_several_clients_are_exact_on_both_engines() {
     let refused = [&args[..6], &["--threads", "3"]].concat();
     assert_fails(&run(dir.path(), &refused), 2, "a number of threads that divides 1000 series, not 3");
 }
-
-#[test]
-fn what_no_run_does_yet_is_refused_before_anything_is_made() {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, says) in [("overwrite-steady", "an end at a steady state"), ("bursty-ingest", "an open loop")]
-    {
-        assert_fails(&run(dir.path(), &["run", name, "--scale", "smoke"]), 2, says);
-    }
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-}

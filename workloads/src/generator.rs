@@ -284,6 +284,14 @@ impl OpDigest {
     /// How many operations count.
     pub const OPS_MAX: u64 = 1_000_000;
 
+    /// Adds a word that stands for one request of a trace, unless a million were added already.
+    pub fn add_word(&mut self, word: u64) {
+        if self.ops < OpDigest::OPS_MAX {
+            self.hash = mix64(self.hash.rotate_left(17) ^ word);
+            self.ops += 1;
+        }
+    }
+
     /// Adds one operation, unless a million were added already.
     #[inline]
     pub fn add(&mut self, op: Op) {
@@ -303,6 +311,7 @@ pub fn dist_name(spec: &Spec, phase: usize) -> &'static str {
             Order::Random => Dist::Permutation.name(),
             Order::Reverse => "reverse",
         },
+        Some(phase) if phase.kind == PhaseKind::Replay => "trace",
         Some(phase) if phase.kind.has_ops() => phase.dist.name(),
         _ => "none",
     }

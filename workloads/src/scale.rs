@@ -1,12 +1,14 @@
 //! One workload in three more sizes: smoke for a test, lab for a coffee, full for a night.
 
-use crate::spec::{Amount, PhaseKind, PhaseSpec, Spec};
+use crate::spec::{Amount, Base, PhaseKind, PhaseSpec, Spec};
 
 const MIB: u64 = 1 << 20;
 const SMOKE_DIVISOR: f64 = 50.0;
 const SMOKE_SECONDS_FACTOR: f64 = 1.0 / 25.0;
 /// Ends the wait for an engine that never settles; one that works is done in well under a second.
 const SMOKE_WAIT_SECONDS: f64 = 600.0;
+/// What one batch may be of the memory budget.
+const BATCH_SHARE_MAX: f64 = 0.125;
 const SMOKE_BUDGET_MIN: u64 = MIB;
 const LAB: Size = Size { memory_budget: 32 * MIB, data_bytes: 320 * MIB, seconds_factor: 6.0 };
 const FULL: Size = Size { memory_budget: 256 * MIB, data_bytes: 2_560 * MIB, seconds_factor: 60.0 };
@@ -23,7 +25,8 @@ struct Size {
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 pub enum Scale {
     /// A fiftieth of records, operations and memory (1 MiB at least). Counts end its phases, never a clock, so that
-    /// a busy machine does the same work as an idle one; a phase that has only a time takes a 25th of it.
+    /// a busy machine does the same work as an idle one; a phase that is to end when steady ends after as many
+    /// operations as there are records, too soon to be judged; a phase that has only a time takes a 25th of it.
     Smoke,
     /// 320 MiB of data under a 32 MiB budget, time caps of 10 minutes in all.
     Lab,
@@ -81,24 +84,39 @@ impl Spec {
             Scale::Lab => spec.resize(self, &LAB),
             Scale::Full => spec.resize(self, &FULL),
         };
+        // Engines take batches of a quarter of their memory at most.
+        let batch_max =
+            (spec.memory_budget() as f64 * BATCH_SHARE_MAX / spec.data.entry_bytes() as f64) as u32;
         for phase in &mut spec.phases {
+            phase.batch = phase.batch.min(batch_max.max(1));
             phase.until.records = phase.until.records.map(|amount| times(amount, factor));
             phase.until.ops = phase.until.ops.map(|amount| times(amount, factor));
             phase.until.user_bytes = phase.until.user_bytes.map(|amount| times(amount, factor));
             phase.until.debt_below = phase.until.debt_below.map(|amount| times(amount, factor));
             phase.retain = times(phase.retain, factor);
+            if scale == Scale::Smoke && phase.until.steady && !phase.ends_by_itself() {
+                phase.until.ops = Some(Amount::Times { factor: 1.0, of: Base::Records });
+            }
             if scale == Scale::Smoke && phase.ends_by_itself() {
                 phase.until.s = None;
             }
         }
+        if scale == Scale::Smoke {
+            // A tide that takes longer than the phase would be none.
+            let timed = spec.phases.iter_mut().filter(|phase| !phase.ends_by_itself());
+            timed.for_each(|phase| phase.arrival.stretch(SMOKE_SECONDS_FACTOR));
+        }
         spec.stretch(seconds_factor);
         if let Some(most) = scale.seconds_max() {
-            let caps: f64 = spec.phases.iter().filter_map(|phase| phase.until.cap_s()).sum();
+            let caps: f64 = spec.phases.iter().filter_map(PhaseSpec::cap_s).sum();
             spec.stretch((most / caps).min(1.0));
         }
         let is_wait = |phase: &&mut PhaseSpec| matches!(phase.kind, PhaseKind::Settle | PhaseKind::Drain);
         for wait in spec.phases.iter_mut().filter(is_wait).filter(|_| scale == Scale::Smoke) {
             wait.until.s = Some(SMOKE_WAIT_SECONDS);
+        }
+        for phase in spec.phases.iter_mut().filter(|phase| scale == Scale::Smoke && phase.until.steady) {
+            phase.until.max_s = Some(SMOKE_WAIT_SECONDS);
         }
         spec
     }

@@ -47,8 +47,20 @@ fn every_ready_workload_has_a_smoke_size_that_counts_end_and_no_clock() {
             assert!(ops <= 200_000, "{}: {} has {ops} operations", ready.name, phase.name);
         }
         let timed = spec.phases.iter().filter(|phase| !phase.ends_by_itself());
-        let seconds: f64 = timed.filter_map(|phase| phase.until.cap_s()).sum();
+        let seconds: f64 = timed.filter_map(workloads::PhaseSpec::cap_s).sum();
         assert!(seconds < 20.0, "{}: up to {seconds} s", ready.name);
+    }
+}
+
+#[test]
+fn a_batch_fits_into_the_memory_of_every_scale() {
+    for cell in ready::all().iter().flat_map(|ready| ready.cells()) {
+        for scale in [Scale::Smoke, Scale::Lab, Scale::Full] {
+            let spec = cell.scaled(scale);
+            let bytes = |batch: u32| u64::from(batch) * spec.data.entry_bytes();
+            let most = spec.phases.iter().map(|phase| bytes(phase.batch)).max().unwrap_or(0);
+            assert!(most * 4 <= spec.memory_budget(), "{} {}: {most} bytes", spec.name, spec.label);
+        }
     }
 }
 
@@ -93,7 +105,7 @@ fn the_lab_size_of_every_ready_workload_is_bounded() {
                     phase.name
                 );
             }
-            let cell_s: f64 = spec.phases.iter().filter_map(|phase| phase.until.cap_s()).sum();
+            let cell_s: f64 = spec.phases.iter().filter_map(workloads::PhaseSpec::cap_s).sum();
             assert!(cell_s <= 600.0 + 1e-6, "{} {}: {cell_s} s", spec.name, spec.label);
             assert!(spec.data_bytes().abs_diff(320 << 20) < 5_000, "{} bytes", spec.data_bytes());
             all_s += 2.0 * cell_s;

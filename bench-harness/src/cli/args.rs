@@ -41,7 +41,8 @@ found; 130 interrupted.";
 const RUN_EXAMPLES: &str = "Examples:
   kvlab run read-heavy --dry-run
   kvlab run ycsb-a ycsb-b --engine btree,btree:page_size=8KiB,lsm --threads 2
-  kvlab run write-heavy --engine lsm --durability disk --ack-log acks --keep";
+  kvlab run write-heavy --engine lsm --durability disk --ack-log acks --keep
+  kvlab run ycsb-d --scale smoke --engine btree --record ycsb-d.trace";
 
 const MODEL_EXAMPLES: &str = "Examples:
   kvlab model
@@ -314,6 +315,10 @@ pub struct RunArgs {
     /// one engine. `kvlab verify DIR --acks FILE` checks it.
     #[arg(long, value_name = "FILE")]
     pub ack_log: Option<PathBuf>,
+    /// Write every request down in FILE, a trace that a phase of kind replay sends to any engine; for one workload on
+    /// one engine. The trace holds keys and lengths, no values.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 /// Arguments of `claims`.
@@ -384,6 +389,13 @@ pub struct RunOptions {
     /// The engines that the others are set against, as in --engine, with commas between [default: the first].
     #[arg(long, value_name = "ENGINES")]
     pub baseline: Option<String>,
+    /// Bound each run's memory, page cache included, by a control group of so many bytes; needs the permission to make
+    /// one.
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, allow_negative_numbers = true)]
+    pub cgroup: Option<u64>,
+    /// Sync the files and have the page cache forget them between phases.
+    #[arg(long)]
+    pub drop_caches: bool,
     /// Where the result file and the report go.
     #[arg(long, value_name = "DIR", default_value = "kvlab-results")]
     pub out: PathBuf,
@@ -415,6 +427,7 @@ impl RunOptions {
             seed: self.seed,
             scale: self.scale.clone(),
             repeats: self.repeats,
+            drop_caches: self.drop_caches,
         }
     }
 }

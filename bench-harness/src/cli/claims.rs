@@ -246,6 +246,8 @@ impl Job<'_> {
                 reply_dir: &self.args.out,
                 keep: false,
                 acks: None,
+                record: None,
+                limit: None,
                 interrupt: &self.interrupt,
             };
             for (run, open) in plan.cells().zip(openers) {

@@ -15,6 +15,7 @@ use crate::run::cell::CellRecord;
 use crate::run::child::{Order, Runner};
 use crate::run::plan::{Ground, Plan, Run, Workload, durability};
 use crate::sys::ack::{AckHeader, AckLog};
+use crate::sys::cgroup::Place;
 use crate::sys::disk;
 use crate::sys::host::{self, Host};
 use crate::sys::interrupt::Interrupt;
@@ -25,6 +26,9 @@ use super::args::{RunArgs, RunOptions};
 /// The workloads of the main job.
 const MAIN: [&str; 2] = ["read-heavy", "write-heavy"];
 
+/// What a run needs beside the memory budget of its engine: the program, the oracle, and some page cache.
+const CGROUP_MARGIN: u64 = 32 << 20;
+
 /// What is being run beside the plan itself.
 struct Job<'a> {
     registry: &'a Registry,
@@ -34,6 +38,7 @@ struct Job<'a> {
     plan: Plan,
     notes: Vec<String>,
     ack_log: Option<&'a Path>,
+    record: Option<&'a Path>,
 }
 
 /// The main job: both engines, a read-heavy and a write-heavy workload.
@@ -62,7 +67,7 @@ pub fn main_job(
     };
     let engines = engines(registry, options)?;
     let plan = Plan { workloads, engines, ground: ground(options, IoMode::Buffered) };
-    Job { registry, program, options, plan, notes, ack_log: None }.run(out)
+    Job { registry, program, options, plan, notes, ack_log: None, record: None }.run(out)
 }
 
 /// `kvlab run FILE|NAME...`.
@@ -84,16 +89,22 @@ pub fn run(
     }
     let plan =
         Plan { workloads, engines: engines(registry, options)?, ground: ground(options, IoMode::Direct) };
-    if args.ack_log.is_some() && plan.cells().count() != 1 {
-        return Err(Failure::usage(format!(
-            "--ack-log is for one workload on one engine, this is {} runs; name one of each",
-            plan.cells().count()
-        )));
+    let (ack_log, record) = (args.ack_log.as_deref(), args.record.as_deref());
+    for (flag, _) in [("--ack-log", ack_log), ("--record", record)].iter().filter(|(_, path)| path.is_some())
+    {
+        let runs = plan.cells().count();
+        if runs != 1 {
+            return Err(Failure::usage(format!(
+                "{flag} is for one workload on one engine, this is {runs} runs; name one of each"
+            )));
+        }
     }
-    let ack_log = args.ack_log.as_deref();
+    let note =
+        |path: &Path| format!("note: requests were written down in {}: times include it", path.display());
+    let notes = record.map(note).into_iter().collect();
     // Whoever kills a run to see what survives means the process that he started.
-    let program = program.filter(|_| ack_log.is_none());
-    Job { registry, program, options, plan, notes: Vec::new(), ack_log }.run(out)
+    let program = program.filter(|_| ack_log.is_none() && record.is_none());
+    Job { registry, program, options, plan, notes, ack_log, record }.run(out)
 }
 
 /// Runs `workloads` as `options` say, past the page cache or through it as `io` says where they do not.
@@ -109,7 +120,7 @@ pub fn given(
     out: &mut Output,
 ) -> Result<Option<Exit>> {
     let plan = Plan { workloads, engines: engines(registry, options)?, ground: ground(options, io) };
-    Job { registry, program, options, plan, notes: Vec::new(), ack_log: None }.run(out)
+    Job { registry, program, options, plan, notes: Vec::new(), ack_log: None, record: None }.run(out)
 }
 
 /// `kvlab cell`: one run, as ordered on standard input.
@@ -156,6 +167,7 @@ impl Job<'_> {
         if self.options.dry_run {
             return self.dry_run(out);
         }
+        let place = self.cgroup_place()?;
         let file_system = disk::file_system(&self.options.dir);
         if let Some(warning) = file_system.as_deref().and_then(disk::warning) {
             complain(format!("warning: {warning}"));
@@ -177,7 +189,8 @@ impl Job<'_> {
         result.notes = self.notes.clone();
         result.baseline = self.options.baseline.clone();
         self.calibrate(&interrupt, &mut result);
-        let ran = self.cells(&openers, acks.as_ref(), earlier.as_ref(), &interrupt, &mut result);
+        let grounds = (&interrupt, place.as_ref());
+        let ran = self.cells(&openers, acks.as_ref(), earlier.as_ref(), grounds, &mut result);
         // What was done is kept even when a later cell could not begin; a run that did nothing replaces nothing.
         if ran.is_ok() || !result.cells.is_empty() {
             result.seal(interrupt.is_set());
@@ -209,7 +222,7 @@ impl Job<'_> {
         openers: &[Opener],
         acks: Option<&AckLog>,
         earlier: Option<&ResultFile>,
-        interrupt: &Interrupt,
+        (interrupt, place): (&Interrupt, Option<&Place>),
         result: &mut ResultFile,
     ) -> Result<()> {
         let runner = Runner {
@@ -219,6 +232,8 @@ impl Job<'_> {
             reply_dir: &self.options.out,
             keep: self.options.keep,
             acks,
+            record: self.record,
+            limit: place.zip(self.options.cgroup),
             interrupt,
         };
         for (run, open) in self.plan.cells().zip(openers) {
@@ -254,6 +269,27 @@ impl Job<'_> {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// Where the groups of the runs can be made, if their memory is to be limited.
+    fn cgroup_place(&self) -> Result<Option<Place>> {
+        let Some(limit) = self.options.cgroup else { return Ok(None) };
+        if self.program.is_none() {
+            return Err(Failure::usage(
+                "--cgroup needs a process for each run; leave --ack-log and --record out",
+            ));
+        }
+        let budget =
+            self.plan.workloads.iter().map(|workload| workload.spec.memory_budget()).max().unwrap_or(0);
+        if limit < budget + CGROUP_MARGIN {
+            return Err(Failure::usage(format!(
+                "--cgroup {} leaves no room beside the memory budget of {}; give {} or more",
+                bytes(limit),
+                bytes(budget),
+                bytes(budget + CGROUP_MARGIN)
+            )));
+        }
+        Place::find(limit).map(Some)
     }
 
     fn ack_log(&self) -> Result<Option<AckLog>> {

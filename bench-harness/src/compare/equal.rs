@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::run::CellRecord;
 
 /// The settings that must be alike, by their place in the workload, and what to call them.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 9] = [
     ("/data/records", "number of records"),
     ("/data/key", "keys"),
     ("/data/value", "values"),
@@ -14,6 +14,7 @@ const SETTINGS: [(&str, &str); 8] = [
     ("/run/durability", "durability"),
     ("/run/threads", "client threads"),
     ("/run/seed", "seed"),
+    ("/run/drop_caches", "dropping of caches"),
     ("/phase", "phases"),
 ];
 
@@ -47,6 +48,11 @@ pub fn own(cell: &CellRecord) -> Option<String> {
         .any(|phase| matches!(phase.kind.as_str(), "load" | "age") && phase.capped.is_some())
     {
         of("same age: a load or overwrite was cut short by its time cap")
+    } else if cell.phases.iter().any(|phase| {
+        let not_steady = phase.steady.as_ref().is_some_and(|steady| !steady.ok);
+        not_steady && phase.by_clock
+    }) {
+        of("steady state: a phase ran into its time cap before it was steady")
     } else {
         None
     }
@@ -77,7 +83,7 @@ fn between(a: &CellRecord, b: &CellRecord) -> Option<String> {
     io(a, b).or_else(|| durability(a, b))
 }
 
-/// Equal I/O: both direct; or both through the page cache with data within the budget, where the cache gives nobody
+/// Equal I/O: both direct; or both in a group with the same memory limit, page cache included; or both through the page cache with data within the budget, where the cache gives nobody
 /// memory that the budget does not.
 fn io(a: &CellRecord, b: &CellRecord) -> Option<String> {
     let mode = |cell: &CellRecord| cell.info.as_ref().and_then(|info| info.io).map(|io| io.to_string());
@@ -86,9 +92,14 @@ fn io(a: &CellRecord, b: &CellRecord) -> Option<String> {
     if mine != theirs {
         return Some(format!("same I/O: {} and {}", shown(&mine), shown(&theirs)));
     }
+    let limit = |cell: &CellRecord| cell.cgroup.as_ref().map(|group| group.limit_bytes);
+    if limit(a) != limit(b) {
+        let shown = |limit: Option<u64>| limit.map_or("none".to_owned(), crate::units::bytes);
+        return Some(format!("same memory limit: {} and {}", shown(limit(a)), shown(limit(b))));
+    }
     let budget = a.spec.pointer("/run/memory_budget").and_then(Value::as_u64);
     let live = [a, b].iter().flat_map(|cell| &cell.phases).map(|phase| phase.live_bytes).max();
-    if mine.as_deref() == Some("buffered") && live > budget {
+    if mine.as_deref() == Some("buffered") && live > budget && limit(a).is_none() {
         return Some(
             "same memory: data exceeds the budget and the page cache serves the rest; use --io direct, or a budget that \
              holds the data"

@@ -1,7 +1,7 @@
 //! Ratios of the numbers people compare, each with its interval, or with the rule that forbids it.
 
 use super::equal::broken_rule;
-use super::group::Group;
+use super::group::{Group, Repetition};
 use crate::metrics::Derived;
 use crate::stats::{Interval, Verdict, log_ratio};
 
@@ -59,6 +59,11 @@ pub fn ratios(engine: &Group<'_>, baseline: &Group<'_>) -> Result<Vec<Ratio>, St
     }
     if let Some(rule) = pairs.iter().find_map(|(run, twin)| broken_rule(run.cell, twin.cell)) {
         return Err(rule);
+    }
+    let shares =
+        |run: &Repetition<'_>| run.phase.open.as_ref().is_some_and(|open| open.max_per_second.is_some());
+    if pairs.iter().any(|(run, twin)| shares(run) || shares(twin)) {
+        return Err("same load: each run was offered a share of its own capacity".to_owned());
     }
     let ratio = |metric: &Metric| {
         let values: Option<Vec<(f64, f64)>> = pairs

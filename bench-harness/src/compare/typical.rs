@@ -44,7 +44,7 @@ fn merge(shown: &mut CellRecord, group: &Group<'_>) {
     let Some(phase) = shown.phases.get_mut(measure.phase) else { return };
     for op in &mut phase.ops {
         let all = group.runs.iter().flat_map(|run| &run.phase.ops).filter(|other| other.op == op.op);
-        if let Some(merged) = together(all) {
+        if let Some(merged) = together(&all.collect::<Vec<_>>()) {
             *op = OpRecord { op: op.op.clone(), ..merged };
         }
     }
@@ -100,26 +100,34 @@ fn named(lists: &[&Value]) -> Value {
     serde_json::to_value(out).unwrap_or_default()
 }
 
-/// The service times of several records in one; `None` if one of them kept none.
-fn together<'a>(records: impl Iterator<Item = &'a OpRecord>) -> Option<OpRecord> {
-    let mut out: Option<(u64, hdrhistogram::Histogram<u64>)> = None;
-    for record in records {
-        let histogram = decode(record.histogram.as_deref()?)?;
-        out = Some(match out {
-            None => (record.count, histogram),
-            Some((count, mut all)) => {
-                all.add(&histogram).ok()?;
-                (count + record.count, all)
-            }
-        });
-    }
-    let (count, all) = out?;
+/// The times of several records in one; `None` if one of them kept none.
+fn together(records: &[&OpRecord]) -> Option<OpRecord> {
+    let (latency, histogram) = sum(records.iter().map(|record| record.histogram.as_deref()))?;
+    let responses = sum(records.iter().map(|record| record.response_histogram.as_deref()));
+    let (response, response_histogram) = responses.unzip();
+    let count = records.iter().map(|record| record.count).sum();
     Some(OpRecord {
         op: String::new(),
         count,
-        latency: Some(LatencySummary::of(&all)),
-        histogram: encode(&all),
+        latency: Some(latency),
+        histogram: Some(histogram),
+        response,
+        response_histogram,
     })
+}
+
+/// Several histograms in one, summed up and encoded; `None` if one is missing.
+fn sum<'a>(histograms: impl Iterator<Item = Option<&'a str>>) -> Option<(LatencySummary, String)> {
+    let mut all: Option<hdrhistogram::Histogram<u64>> = None;
+    for histogram in histograms {
+        let histogram = decode(histogram?)?;
+        match &mut all {
+            None => all = Some(histogram),
+            Some(all) => all.add(&histogram).ok()?,
+        }
+    }
+    let all = all?;
+    Some((LatencySummary::of(&all), encode(&all)?))
 }
 
 #[cfg(test)]
@@ -155,11 +163,17 @@ mod tests {
             let mut histogram = hdrhistogram::Histogram::new_with_bounds(1, 1_000_000, 3).unwrap();
             (0..1000).for_each(|_| histogram.record(ns).unwrap());
             let latency = Some(LatencySummary::of(&histogram));
-            OpRecord { op: "get".to_owned(), count: 1000, latency, histogram: encode(&histogram) }
+            OpRecord {
+                op: "get".to_owned(),
+                count: 1000,
+                latency,
+                histogram: encode(&histogram),
+                ..OpRecord::default()
+            }
         };
-        let merged = together([record(100), record(200)].iter()).unwrap();
+        let merged = together(&[&record(100), &record(200)]).unwrap();
         assert_eq!((merged.count, merged.latency.as_ref().map(|latency| latency.max_ns)), (2000, Some(200)));
         let without = OpRecord { histogram: None, ..record(1) };
-        assert!(together([record(100), without].iter()).is_none());
+        assert!(together(&[&record(100), &without]).is_none());
     }
 }

@@ -48,7 +48,8 @@ pub struct Derived {
     /// is not in it.
     #[serde(default)]
     pub service_ns_per_op: Option<f64>,
-    /// CPU nanoseconds of the process per operation, the harness's included, those of the drain not.
+    /// CPU nanoseconds of the process per operation, the harness's included, those of the drain not, nor those that
+    /// clients of an open loop spend looking at the clock.
     pub cpu_ns_per_op: Option<f64>,
     /// Of those, outside the client threads: background work, and the sampler of the harness.
     pub background_cpu_ns_per_op: Option<f64>,
@@ -101,7 +102,10 @@ impl Derived {
             sa_settled_without_log: f::space_amplification(without_log, end.live_bytes),
             engine_time_share: f::per_op(moved.service_ns, moved.client_wall_ns),
             service_ns_per_op: f::per_op(moved.service_ns, moved.completed),
-            cpu_ns_per_op: f::cpu_ns_per_op(moved.cpu.total_ns(), moved.completed),
+            cpu_ns_per_op: f::cpu_ns_per_op(
+                moved.cpu.total_ns().saturating_sub(moved.waiting_cpu_ns),
+                moved.completed,
+            ),
             background_cpu_ns_per_op: f::cpu_ns_per_op(
                 moved.cpu.total_ns().saturating_sub(moved.client_cpu_ns),
                 moved.completed,

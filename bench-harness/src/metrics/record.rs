@@ -4,6 +4,7 @@ use kv_api::IoStats;
 use kv_api::stats::{BlockReads, FilterStats, MemoryUse, Stall};
 
 use super::latency::LatencySummary;
+use super::windows::{OpenRecord, SteadyRecord};
 use crate::sys::disk::DirSize;
 use crate::sys::proc::{Cpu, ProcIo};
 
@@ -14,14 +15,32 @@ pub struct PhaseRecord {
     pub name: String,
     /// What it did: load, age, settle, measure, drain, verify.
     pub kind: String,
+    /// Bytes of the files that the page cache was asked to forget before the phase; `None`: it was not asked.
+    #[serde(default)]
+    pub dropped_bytes: Option<u64>,
     /// Why it ended before its count, if it did.
     pub capped: Option<String>,
+    /// True if a clock or a verdict ended it before its counts did, so that how much was done depends on speed.
+    #[serde(default)]
+    pub by_clock: bool,
+    /// Whether it was steady, for a phase that was to end when it is.
+    #[serde(default)]
+    pub steady: Option<SteadyRecord>,
     /// Operations by kind, with their latencies.
     pub ops: Vec<OpRecord>,
     /// All reads together, and all writes together.
     pub reads: Option<LatencySummary>,
     /// All writes together.
     pub writes: Option<LatencySummary>,
+    /// Response times of all reads together, in an open loop.
+    #[serde(default)]
+    pub read_responses: Option<LatencySummary>,
+    /// Response times of all writes together, in an open loop.
+    #[serde(default)]
+    pub write_responses: Option<LatencySummary>,
+    /// What was offered and what became of it, in an open loop.
+    #[serde(default)]
+    pub open: Option<OpenRecord>,
     /// Everything that moved during the phase.
     pub moved: Moved,
     /// Key and value bytes alive when it ended.
@@ -49,7 +68,7 @@ pub struct PhaseRecord {
 }
 
 /// Operations of one kind.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct OpRecord {
     /// The kind, in the word of the workload format.
     pub op: String,
@@ -60,6 +79,12 @@ pub struct OpRecord {
     /// All service times of it: a histogram of HdrHistogram, format V2, deflated, in base64.
     #[serde(default)]
     pub histogram: Option<String>,
+    /// Response time per operation in an open loop: from the moment it was due to its answer.
+    #[serde(default)]
+    pub response: Option<LatencySummary>,
+    /// All response times of it, as `histogram`.
+    #[serde(default)]
+    pub response_histogram: Option<String>,
 }
 
 /// What moved between two moments.
@@ -105,12 +130,15 @@ pub struct Moved {
     pub service_ns: u64,
     /// CPU of the client threads alone, harness work included.
     pub client_cpu_ns: u64,
+    /// Of that, spent waiting for requests to be due, in an open loop.
+    #[serde(default)]
+    pub waiting_cpu_ns: u64,
     /// The kernel's count of bytes through read and write calls, the harness's own taken off.
     pub proc: Option<ProcIo>,
 }
 
 /// One moment of a phase.
-#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
 pub struct Sample {
     /// Milliseconds since the phase began.
     pub ms: u64,
@@ -122,6 +150,16 @@ pub struct Sample {
     pub allocated_bytes: u64,
     /// Bytes of upkeep owed.
     pub debt_bytes: u64,
+    /// Requests that are due and not answered, in an open loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backlog: Option<u64>,
+}
+
+impl PhaseRecord {
+    /// True if its operations are reported: it was measured, or a trace was replayed.
+    pub fn is_reported(&self) -> bool {
+        matches!(self.kind.as_str(), "measure" | "replay")
+    }
 }
 
 impl Moved {
@@ -141,6 +179,7 @@ impl Moved {
             (&mut self.client_wall_ns, other.client_wall_ns),
             (&mut self.service_ns, other.service_ns),
             (&mut self.client_cpu_ns, other.client_cpu_ns),
+            (&mut self.waiting_cpu_ns, other.waiting_cpu_ns),
             (&mut self.cpu.user_ns, other.cpu.user_ns),
             (&mut self.cpu.sys_ns, other.cpu.sys_ns),
         ] {

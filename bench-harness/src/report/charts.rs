@@ -117,9 +117,16 @@ fn colour(index: usize) -> usize {
 pub fn latency(rows: &[Row<'_>]) -> String {
     let mut series = Vec::new();
     for (index, row) in rows.iter().enumerate() {
-        for (kind, summary, dashed) in
-            [("reads", &row.phase.reads, false), ("writes", &row.phase.writes, true)]
-        {
+        let phase = row.phase;
+        let service = [("reads", &phase.reads, false), ("writes", &phase.writes, true)];
+        let response = [
+            ("read responses", &phase.read_responses, false),
+            ("write responses", &phase.write_responses, false),
+            ("read service", &phase.reads, true),
+            ("write service", &phase.writes, true),
+        ];
+        let kinds = if phase.open.is_some() { &response[..] } else { &service[..] };
+        for (kind, summary, dashed) in kinds.iter().copied() {
             let Some(summary) = summary else { continue };
             let name = format!("{} {kind}", row.label());
             series.push(Series { name, colour: colour(index), dashed, points: curve(summary) });
@@ -139,7 +146,11 @@ pub fn latency(rows: &[Row<'_>]) -> String {
         ticks: labels.iter().map(|(at, label)| (*at, (*label).to_owned())).collect(),
     };
     let body = lines("latency by percentile", &x, &y, &series) + &legend(&series);
-    figure("Latency", &body, "Service time; a percentile is drawn when 100 samples lie beyond it.")
+    figure(
+        "Latency",
+        &body,
+        "Service time, and response time in an open loop; a percentile is drawn when 100 samples lie beyond it.",
+    )
 }
 
 /// (nines, log10 of nanoseconds) of each known quantile.
@@ -188,6 +199,15 @@ pub fn space(rows: &[Row<'_>]) -> String {
         samples.iter().map(|sample| (sample.ms as f64 / 1e3, mib(sample.allocated_bytes))).collect()
     };
     over_time("Space", "MiB allocated, log included", rows, size, three_or_whole)
+}
+
+/// Requests that wait, over time; nothing in a closed loop, where none does.
+pub fn backlog(rows: &[Row<'_>]) -> String {
+    let waiting = |samples: &[Sample]| {
+        let seen = samples.iter().filter_map(|sample| Some((sample, sample.backlog?)));
+        seen.map(|(sample, backlog)| (sample.ms as f64 / 1e3, backlog as f64)).collect()
+    };
+    over_time("Backlog", "requests due and not answered", rows, waiting, three_or_whole)
 }
 
 fn over_time(
@@ -279,7 +299,7 @@ mod tests {
     #[test]
     fn a_phase_too_short_for_a_line_says_so() {
         assert!(throughput(&[]).contains("too short"));
-        let at = |ms| Sample { ms, ops: ms, apparent_bytes: 0, allocated_bytes: 0, debt_bytes: 0 };
+        let at = |ms| Sample { ms, ops: ms, ..Sample::default() };
         assert!(is_short(&[at(0), at(999)]) && is_short(&[]));
         assert!(!is_short(&[at(0), at(1000)]));
     }

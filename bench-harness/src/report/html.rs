@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::charts;
 use super::equal::NOT_EQUAL;
+use super::loops;
 use super::result::ResultFile;
 use super::svg::escape;
 use super::theory;
@@ -32,6 +33,16 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
+    /// What reads and writes felt like: response times in an open loop, service times in a closed one.
+    fn felt(&self) -> (&'a Option<LatencySummary>, &'a Option<LatencySummary>) {
+        let phase = self.phase;
+        if phase.open.is_some() {
+            (&phase.read_responses, &phase.write_responses)
+        } else {
+            (&phase.reads, &phase.writes)
+        }
+    }
+
     /// The label of the engine.
     pub fn label(&self) -> &'a str {
         &self.cell.engine.label
@@ -119,6 +130,7 @@ fn section(out: &mut String, result: &ResultFile, cells: &[&CellRecord], notes: 
         out.push_str(&charts::amplifications(&rows));
         out.push_str(&charts::latency(&rows));
         out.push_str(&charts::throughput(&rows));
+        out.push_str(&charts::backlog(&rows));
         out.push_str(&charts::space(&rows));
         out.push_str(&charts::memory(&rows));
         out.push_str("</div>\n");
@@ -130,6 +142,8 @@ fn section(out: &mut String, result: &ResultFile, cells: &[&CellRecord], notes: 
                 "<p>{name} began with {debt} of debt: what paid it is among the bytes written.</p>"
             );
         }
+        out.push_str(&loops::responses(&rows));
+        out.push_str(&loops::windows(&rows));
         for row in rows.iter().filter(|row| row.phase.capped.is_some()) {
             let why = row.phase.capped.as_deref().unwrap_or_default();
             let _ = writeln!(out, "<p>{} was capped: {}</p>", escape(row.label()), escape(why));
@@ -167,7 +181,7 @@ fn headline(rows: &[Row<'_>]) -> String {
         let told = |of: &Option<LatencySummary>, which: fn(&LatencySummary) -> Option<u64>| {
             of.as_ref().and_then(which).map_or("-".to_owned(), nanos)
         };
-        let (reads, writes) = (&row.phase.reads, &row.phase.writes);
+        let (reads, writes) = row.felt();
         let max = [reads, writes].into_iter().flatten().map(|latency| latency.max_ns).max();
         let blocks: Vec<_> = d
             .blocks_per_get
@@ -196,7 +210,8 @@ fn headline(rows: &[Row<'_>]) -> String {
         let _ = write!(out, "<tr><td>{}</td></tr>", cells.join("</td><td>"));
     }
     out.push_str(
-        "</table></div>\n<p class=\"dim\">Service time: call to return, closed loop. Bytes written count ",
+        "</table></div>\n<p class=\"dim\">Times are service times, call to return, in a closed loop; response times, \
+         arrival to return, in an open one. Bytes written count ",
     );
     out.push_str(
         "the drain behind the phase. CPU is that of the whole process, harness included. Peak is the ",

@@ -6,6 +6,7 @@ pub mod charts;
 pub mod claims;
 pub mod equal;
 pub mod html;
+pub mod loops;
 pub mod ratios;
 pub mod result;
 pub mod svg;

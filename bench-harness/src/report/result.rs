@@ -25,6 +25,8 @@ pub const FILE_NAME: &str = "result.json";
 pub const INVALID: &str = "INVALID";
 /// The stamp of a result whose run was interrupted.
 pub const INTERRUPTED: &str = "INTERRUPTED";
+/// The stamp of a result with a phase that was to end at a steady state and did not reach it.
+pub const NOT_STEADY: &str = "NOT STEADY";
 /// The stamp of a result with a run that failed.
 pub const FAILED: &str = "FAILED";
 
@@ -43,7 +45,7 @@ pub struct ResultFile {
     pub started: String,
     /// When it ended, UTC.
     pub ended: String,
-    /// INVALID, NOT EQUAL, INTERRUPTED, FAILED; empty for a good run.
+    /// INVALID, NOT EQUAL, NOT STEADY, INTERRUPTED, FAILED; empty for a good run.
     pub stamps: Vec<String>,
     /// The engines that the others are set against, with commas between; `None`: the first.
     #[serde(default)]
@@ -116,8 +118,14 @@ impl ResultFile {
             || self.between.iter().any(|(_, check)| check.verdict == Verdict::Fail);
         let failed = self.cells.iter().any(|cell| cell.failure.is_some());
         let is_unequal = !self.not_equal.is_empty();
-        let stamps =
-            [(invalid, INVALID), (is_unequal, NOT_EQUAL), (interrupted, INTERRUPTED), (failed, FAILED)];
+        let unsteady = self.cells.iter().any(CellRecord::is_unsteady);
+        let stamps = [
+            (invalid, INVALID),
+            (is_unequal, NOT_EQUAL),
+            (unsteady, NOT_STEADY),
+            (interrupted, INTERRUPTED),
+            (failed, FAILED),
+        ];
         self.stamps = stamps.iter().filter(|(is, _)| *is).map(|(_, stamp)| (*stamp).to_owned()).collect();
     }
 
@@ -278,7 +286,8 @@ fn fairness(cells: &[CellRecord]) -> impl Iterator<Item = String> {
     if modes.len() > 1 {
         notes.push("note: the engines obtained different I/O modes: compare bytes, not times".to_owned());
     }
-    if beyond && modes.contains("buffered") {
+    let all_limited = cells.iter().all(|cell| cell.cgroup.is_some());
+    if beyond && modes.contains("buffered") && !all_limited {
         notes.push(
             "note: data exceeds the budget and I/O is buffered: the system's page cache serves what the engines \
              do not hold, so times say little about a disk"

@@ -4,6 +4,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::equal::NOT_EQUAL;
+use super::loops;
 use super::result::ResultFile;
 use super::theory;
 use crate::compare::typical;
@@ -99,8 +100,14 @@ pub(super) fn setting(cells: &[&CellRecord]) -> String {
         })
         .collect();
     modes.dedup();
+    let limit = cells.iter().find_map(|cell| cell.cgroup.as_ref()).map_or(String::new(), |group| {
+        format!(", all in a control group (v{}) of {}", group.version, bytes(group.limit_bytes))
+    });
+    let dropped = cells.iter().flat_map(|cell| &cell.phases).any(|phase| phase.dropped_bytes.is_some());
+    let dropped = if dropped { ", page cache dropped between phases" } else { "" };
     format!(
-        "{}: {} records of {} + {}, {} memory (data is {}x), durability {}, {} client(s), io {}, seed {}",
+        "{}: {} records of {} + {}, {} memory (data is {}x), durability {}, {} client(s), io {}{limit}{dropped}, seed \
+         {}",
         cell.workload,
         count(records),
         text("/data/key/kind"),
@@ -128,7 +135,7 @@ pub(super) fn measures(cells: &[&CellRecord]) -> Vec<String> {
 /// One line per engine: how long the phases before the measured ones took.
 fn preparation(cells: &[&CellRecord]) -> Vec<String> {
     let line = |cell: &&CellRecord| {
-        let before = cell.phases.iter().take_while(|phase| phase.kind != "measure");
+        let before = cell.phases.iter().take_while(|phase| !phase.is_reported());
         let parts: Vec<_> = before
             .map(|phase| {
                 let rate = phase.moved.completed as f64 * 1e9 / phase.moved.wall_ns.max(1) as f64;
@@ -156,7 +163,11 @@ fn block(name: &str, cells: &[&CellRecord], unequal: Option<&str>, repetitions: 
         0 | 1 => "1 repetition: no error bars".to_owned(),
         more => format!("medians of {more} repetitions"),
     };
-    let mut out = vec![format!("{name} ({dist}), service time, closed loop, {repeated}")];
+    let open = rows.iter().find_map(|(_, _, phase)| phase.open.as_ref());
+    let driven = open.map_or("service time, closed loop".to_owned(), |open| {
+        format!("open loop ({}), response from the arrival, service from the call", open.arrivals)
+    });
+    let mut out = wrap(&format!("{name} ({dist}), {driven}, {repeated}"), 2);
     out.extend(unequal.into_iter().flat_map(|why| wrap(&format!("  *** {NOT_EQUAL} *** {why}"), 4)));
     let mut numbers =
         table(&["engine", "ops/s", "wa", "wa open", "B/read", "miss", "sa", "sa peak", "cpu/op"]);
@@ -182,7 +193,13 @@ fn block(name: &str, cells: &[&CellRecord], unequal: Option<&str>, repetitions: 
     for (cell, _, phase) in &rows {
         for op in &phase.ops {
             let Some(latency) = &op.latency else { continue };
-            latencies.add_row(latency_row(&cell.engine.label, &op.op, op.count, latency));
+            let label = &cell.engine.label;
+            let Some(response) = &op.response else {
+                latencies.add_row(latency_row(label, &op.op, op.count, latency));
+                continue;
+            };
+            latencies.add_row(latency_row(label, &format!("{} response", op.op), op.count, response));
+            latencies.add_row(latency_row(label, &format!("{} service", op.op), op.count, latency));
         }
     }
     out.extend(latencies.lines());
@@ -212,6 +229,8 @@ fn remarks(cell: &CellRecord, measure: &Measure, phase: &PhaseRecord) -> Vec<Str
         ("reads", reads(&measure.derived)),
         ("memory", memory(cell, measure, phase)),
         ("time", time(measure, phase)),
+        ("load", phase.open.iter().flat_map(loops::load).collect()),
+        ("state", phase.steady.iter().map(loops::steadiness).collect()),
     ];
     let told = topics.into_iter().filter(|(_, parts)| !parts.is_empty());
     told.flat_map(|(topic, parts)| wrap(&format!("  {} {topic}: {}", cell.engine.label, parts.join("; ")), 4))
@@ -267,6 +286,9 @@ fn memory(cell: &CellRecord, measure: &Measure, phase: &PhaseRecord) -> Vec<Stri
         let before = before.map_or(String::new(), |before| format!(" ({} before it opened)", bytes(before)));
         parts.push(format!("process {}{before}", bytes(rss)));
     }
+    if let Some(peak) = cell.cgroup.as_ref().and_then(|group| group.peak_bytes) {
+        parts.push(format!("its control group held {} at most, page cache included", bytes(peak)));
+    }
     if let Some(without) = measure.derived.sa_settled_without_log {
         parts.push(format!("sa without log {}", three(without)));
     }
@@ -280,7 +302,8 @@ fn time(measure: &Measure, phase: &PhaseRecord) -> Vec<String> {
         parts.push(format!("pace [{pace}]"));
     }
     if let Some(share) = d.engine_time_share {
-        parts.push(format!("{:.0} % in the engine, the rest in the client", share * 100.0));
+        let rest = if phase.open.is_some() { "waiting or in the client" } else { "in the client" };
+        parts.push(format!("{:.0} % in the engine, the rest {rest}", share * 100.0));
     }
     if phase.moved.user_bytes > 0 {
         let stalled = d.stalled_share.map_or("-".to_owned(), |share| format!("{:.1} %", share * 100.0));
@@ -370,13 +393,7 @@ mod tests {
     #[test]
     fn a_stall_shows_in_the_pace() {
         let ops = |tick: u64| if tick < 20 { tick * 100 } else { 2000 + (tick - 20) };
-        let sample = |tick: u64| Sample {
-            ms: tick * 100,
-            ops: ops(tick),
-            apparent_bytes: 0,
-            allocated_bytes: 0,
-            debt_bytes: 0,
-        };
+        let sample = |tick: u64| Sample { ms: tick * 100, ops: ops(tick), ..Sample::default() };
         let samples: Vec<_> = (0..=40).map(sample).collect();
         assert_eq!(pace(&samples).as_deref(), Some("##########__________"));
         assert_eq!(pace(&samples[..5]), None);

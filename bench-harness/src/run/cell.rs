@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,17 +12,21 @@ use workloads::rng::mix64;
 use workloads::{OpDigest, Oracle, Spec};
 
 use super::checks::{self, Check, Verdict};
-use super::phase::{Outcome, Stage};
+use super::phase::{Carried, Expected, Outcome, Stage};
 use super::plan::{Workload, durability};
 use super::verify::Scanned;
 use crate::error::{Failure, Result};
+use crate::metrics::formulas;
 use crate::metrics::record::sum;
 use crate::metrics::{Derived, Moved, PhaseRecord};
 use crate::model::Beside;
 use crate::registry::{EngineSpec, Opener};
 use crate::sys::ack::AckLog;
+use crate::sys::cgroup::CgroupRecord;
 use crate::sys::interrupt::Interrupt;
+use crate::sys::proc::OwnFile;
 use crate::sys::{disk, proc};
+use crate::trace::RecordingKv;
 
 /// How often byte counts that differ are looked at again, [`FILES_PAUSE`] apart.
 const REST_LOOKS_MAX: u32 = 100;
@@ -40,6 +45,9 @@ pub struct CellRecord {
     /// True if it ran in a process of its own.
     #[serde(default)]
     pub own_process: bool,
+    /// The control group that bounded its memory, if one did.
+    #[serde(default)]
+    pub cgroup: Option<CgroupRecord>,
     /// The name of the workload.
     pub workload: String,
     /// The engine, as `--engine` takes it.
@@ -95,6 +103,7 @@ impl CellRecord {
             id,
             block,
             own_process: true,
+            cgroup: None,
             workload: workload.name.clone(),
             engine: engine.clone(),
             info: None,
@@ -133,10 +142,16 @@ impl CellRecord {
         self.checks.iter().any(|check| check.id == "sound" && check.verdict == Verdict::Fail)
     }
 
+    /// True if a phase that was to end at a steady state did not reach it.
+    pub fn is_unsteady(&self) -> bool {
+        self.phases.iter().filter_map(|phase| phase.steady.as_ref()).any(|steady| !steady.ok)
+    }
+
     /// True if every client did all its operations, so that the contents do not depend on speed.
     pub fn did_whole_stream(&self) -> bool {
-        let ops = |phase: &&PhaseRecord| matches!(phase.kind.as_str(), "load" | "age" | "measure");
-        self.is_complete() && self.phases.iter().filter(ops).all(|phase| phase.capped.is_none())
+        let ops = |phase: &&PhaseRecord| matches!(phase.kind.as_str(), "load" | "age" | "measure" | "replay");
+        self.is_complete()
+            && self.phases.iter().filter(ops).all(|phase| phase.capped.is_none() && !phase.by_clock)
     }
 }
 
@@ -152,6 +167,8 @@ pub struct CellContext<'a> {
     pub keep: bool,
     /// Where acknowledged operations are noted, if they are.
     pub acks: Option<&'a AckLog>,
+    /// The trace into which the requests of the clients are written down, if they are.
+    pub record: Option<&'a Path>,
 }
 
 /// What the phases of a cell gave beside their records.
@@ -204,8 +221,11 @@ impl CellContext<'_> {
             failure: None,
             ..CellRecord::lost(id, block, workload, engine, String::new())
         };
+        let recorder = self.record.map(|path| begin_trace(Arc::clone(&opened), path)).transpose()?;
+        let asked: &dyn Kv = recorder.as_ref().map_or(db, |recorder| recorder);
         let stage = Stage {
             engine: db,
+            asked,
             label: &engine.label,
             dir: &dir,
             spec: &workload.spec,
@@ -215,6 +235,9 @@ impl CellContext<'_> {
             acks: self.acks,
         };
         let ran = run_phases(&stage, &mut record);
+        if let (Some(recorder), Some(path)) = (&recorder, self.record) {
+            recorder.finish().map_err(|error| Failure::io("write the trace", path, &error))?;
+        }
         record.interrupted = self.interrupt.is_set();
         record.op_digest = fold(&ran.digests);
         record.contents = ran
@@ -237,15 +260,27 @@ impl CellContext<'_> {
     }
 }
 
+/// Begins a trace of what clients ask `engine`.
+fn begin_trace(engine: Arc<dyn Kv>, path: &Path) -> Result<RecordingKv<OwnFile>> {
+    let out =
+        OwnFile::create(path).map_err(|error| Failure::io("create the trace", path, &error).of_argument())?;
+    RecordingKv::new(engine, out).map_err(|error| Failure::io("write the trace", path, &error))
+}
+
 fn run_phases(stage: &Stage<'_, dyn Kv>, record: &mut CellRecord) -> Ran {
     let threads = stage.spec.run.threads.max(1);
-    let mut oracles: Vec<_> =
-        (0..threads).map(|thread| Oracle::new(&stage.spec.data, thread, threads)).collect();
+    let oracles = (0..threads).map(|thread| Oracle::new(&stage.spec.data, thread, threads)).collect();
+    let mut expected = Expected { oracles, replayed: None };
     let io_at_open = stage.engine.stats().io;
     let mut ran = Ran { io_at_open, io_at_end: io_at_open, ..Ran::default() };
-    for index in 0..stage.spec.phases.len() {
+    let mut max_per_second = None;
+    for (index, spec) in stage.spec.phases.iter().enumerate() {
         let Outcome { record: phase, digests, wrong, error, scanned, io_after } =
-            stage.run(index, &mut oracles, ran.io_at_end);
+            stage.run(index, &mut expected, Carried { io: ran.io_at_end, max_per_second });
+        if spec.is_closed_measure() {
+            max_per_second =
+                formulas::ops_per_second(phase.moved.completed, phase.moved.wall_ns).or(max_per_second);
+        }
         ran.io_at_end = io_after;
         record.phases.push(phase);
         ran.digests.extend(digests);
@@ -336,7 +371,7 @@ fn total(phases: &[PhaseRecord]) -> Moved {
 }
 
 fn measures(workload: &Workload, info: Option<&EngineInfo>, phases: &[PhaseRecord]) -> Vec<Measure> {
-    let measured = phases.iter().enumerate().filter(|(_, phase)| phase.kind == "measure");
+    let measured = phases.iter().enumerate().filter(|(_, phase)| phase.is_reported());
     let made = measured.map(|(index, phase)| {
         let drain = phases.get(index + 1).filter(|next| next.kind == "drain");
         let is_named = phase.name != "measure";

@@ -22,6 +22,7 @@ use crate::error::{Exit, Failure, Result};
 use crate::registry::{EngineSpec, Opener, Registry};
 use crate::report::result::write_whole;
 use crate::sys::ack::AckLog;
+use crate::sys::cgroup::{Group, Place};
 use crate::sys::interrupt::Interrupt;
 
 /// The hidden command of the child.
@@ -135,6 +136,7 @@ impl Order {
             draw: self.draw,
             keep: self.keep,
             acks: None,
+            record: None,
         };
         context.run(self.id.clone(), self.block, &workload, &self.engine, &opener)
     }
@@ -144,7 +146,13 @@ impl Order {
     ///
     /// # Errors
     /// The child cannot be started, or refused.
-    pub fn hand_out(&self, program: &Path, workload: &Workload, interrupt: &Interrupt) -> Result<CellRecord> {
+    pub fn hand_out(
+        &self,
+        program: &Path,
+        workload: &Workload,
+        group: Option<&Group>,
+        interrupt: &Interrupt,
+    ) -> Result<CellRecord> {
         let text = serde_json::to_string(self)
             .map_err(|error| Failure::failed(format!("cannot write the order as JSON: {error}")))?;
         let mut child = Command::new(program)
@@ -154,14 +162,21 @@ impl Order {
             .process_group(0)
             .spawn()
             .map_err(|error| Failure::io("start", program, &error))?;
+        // It does nothing before it has its order, so all its memory is the group's.
+        if let Some(Err(failure)) = group.map(|group| group.add(child.id())) {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(failure);
+        }
         // A child that died before it read everything is found out below.
         let _ = child.stdin.take().map(|mut stdin| stdin.write_all(text.as_bytes()));
         let ended = wait(&mut child, time_allowed(workload), interrupt)
             .map_err(|error| Failure::io("wait for a run of", program, &error))?;
         let reply = fs::read(&self.reply).ok().and_then(|text| serde_json::from_slice::<Reply>(&text).ok());
         let _ = fs::remove_file(&self.reply);
+        let cgroup = group.map(Group::record);
         match reply {
-            Some(Reply::Ran(record)) => Ok(CellRecord { own_process: true, ..*record }),
+            Some(Reply::Ran(record)) => Ok(CellRecord { own_process: true, cgroup, ..*record }),
             Some(Reply::Refused { exit, message }) => Err(Failure { exit, message }),
             None => {
                 let left = cell::dir_of(&self.data_dir, workload, &self.engine);
@@ -172,7 +187,7 @@ impl Order {
                 };
                 let why = ended.why() + &evidence;
                 let record = CellRecord::lost(self.id.clone(), self.block, workload, &self.engine, why);
-                Ok(CellRecord { interrupted: interrupt.is_set(), ..record })
+                Ok(CellRecord { interrupted: interrupt.is_set(), cgroup, ..record })
             }
         }
     }
@@ -192,6 +207,10 @@ pub struct Runner<'a> {
     pub keep: bool,
     /// Where acknowledged operations are noted, if they are.
     pub acks: Option<&'a AckLog>,
+    /// The trace into which this process writes down what clients ask, if it does.
+    pub record: Option<&'a Path>,
+    /// Where groups with a memory limit can be made, and the limit in bytes, if children are to have one.
+    pub limit: Option<(&'a Place, u64)>,
     /// Set by the user.
     pub interrupt: &'a Interrupt,
 }
@@ -204,10 +223,12 @@ impl Runner<'_> {
     pub fn run(&self, id: String, run: &Run<'_>, open: &Opener) -> Result<CellRecord> {
         let draw = std::io::stderr().is_terminal();
         if let Some(program) = self.program {
-            return self.order(id, run, draw)?.hand_out(program, run.workload, self.interrupt);
+            let group = self.limit.map(|(place, bytes)| place.group(bytes)).transpose()?;
+            let order = self.order(id, run, draw)?;
+            return order.hand_out(program, run.workload, group.as_ref(), self.interrupt);
         }
         let (data_dir, interrupt, keep, acks) = (self.data_dir, self.interrupt, self.keep, self.acks);
-        CellContext { data_dir, interrupt, draw, keep, acks }.run(
+        CellContext { data_dir, interrupt, draw, keep, acks, record: self.record }.run(
             id,
             run.block,
             run.workload,
@@ -324,13 +345,7 @@ mod tests {
     fn a_workload_survives_the_way_to_the_child() {
         let overrides = Overrides { scale: Some("smoke".to_owned()), ..Overrides::default() };
         for name in workloads::ready::names() {
-            let workloads = match Workload::find_all(name, &overrides) {
-                Ok(workloads) => workloads,
-                Err(failure) => {
-                    assert!(failure.message.contains("does not run yet"), "{failure}");
-                    continue;
-                }
-            };
+            let workloads = Workload::find_all(name, &overrides).unwrap();
             for workload in workloads {
                 let text = Order::workload_text(&workload).unwrap();
                 assert_eq!(toml_file::parse(name, &text).unwrap(), workload.spec, "{name}");

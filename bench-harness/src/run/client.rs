@@ -1,5 +1,6 @@
 //! One client thread: draws an operation, times it, checks the answer, takes note, and only then draws the next
-//! one. What is timed is the call alone; making keys and checking answers stay outside the clock.
+//! one: at once in a closed loop, when it is due in an open one. Service time is that of the call alone; making keys and
+//! checking answers stay outside the clock. Response time counts from the moment the request was due.
 
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,29 +10,15 @@ use kv_api::{Batch, Durability, KeyRange, Kv, Scan, ScanOptions, Snapshot};
 use workloads::keys::Key;
 use workloads::{Mismatch, Op, OpKind, OpStream, Oracle};
 
+use super::open::{Kept, Pacer};
+use super::progress::Progress;
 use crate::metrics::Latencies;
 use crate::sys::interrupt::Interrupt;
 use crate::sys::proc;
+use crate::trace::replay::Sent;
 
 /// Wrong answers that are kept word for word; the rest is counted.
 const WRONG_KEPT_MAX: usize = 3;
-
-/// A counter on a cache line of its own.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct Progress(AtomicU64);
-
-impl Progress {
-    /// Operations done so far.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn add(&self, ops: u64) {
-        // One thread writes each counter, so a load and a store lose nothing.
-        self.0.store(self.0.load(Ordering::Relaxed) + ops, Ordering::Relaxed);
-    }
-}
 
 /// What all clients of a phase share.
 pub struct Shared<'a, E: ?Sized> {
@@ -49,6 +36,8 @@ pub struct Shared<'a, E: ?Sized> {
     pub interrupt: &'a Interrupt,
     /// Set by a client that failed, so that the others stop.
     pub failed: &'a AtomicBool,
+    /// Set by the watcher when the phase has become steady.
+    pub steady: &'a AtomicBool,
 }
 
 impl<E: Kv + ?Sized> Shared<'_, E> {
@@ -96,14 +85,44 @@ pub struct Tally {
     pub by_kind: [u64; OpKind::ALL.len()],
     /// Service times.
     pub latencies: Latencies,
+    /// Response times, in an open loop.
+    pub responses: Latencies,
+    /// What became of the timetable, in an open loop.
+    pub kept: Option<Kept>,
     /// Wall time of the thread, from its first operation to its last.
     pub wall_ns: u64,
     /// Of that, inside calls of the engine.
     pub service_ns: u64,
     /// CPU time of the thread.
     pub cpu_ns: u64,
+    /// CPU time that the thread spent waiting for requests to be due.
+    pub waiting_cpu_ns: u64,
     /// True if time ran out before the operations did.
     pub capped: bool,
+}
+
+impl Tally {
+    /// Takes note of a request of a trace that was answered.
+    pub fn answered(&mut self, sent: &Sent) {
+        let ns = nanos(sent.start, sent.end);
+        self.latencies.record(sent.kind, ns);
+        self.service_ns += ns;
+        self.by_kind[sent.kind as usize] += 1;
+        self.completed += 1;
+        self.user_bytes += sent.user_bytes;
+        self.returned_bytes += sent.returned_bytes;
+        self.gets += u64::from(matches!(sent.kind, OpKind::Get | OpKind::GetAbsent));
+        self.scans += u64::from(sent.kind == OpKind::Scan);
+        self.scanned_entries += sent.entries;
+    }
+
+    /// Takes note of a wrong answer.
+    pub fn note_wrong(&mut self, what: String) {
+        self.wrong += 1;
+        if self.wrong_kept.len() < WRONG_KEPT_MAX {
+            self.wrong_kept.push(what);
+        }
+    }
 }
 
 /// One client at work.
@@ -113,6 +132,9 @@ pub struct Client<'a, E: ?Sized> {
     stream: &'a mut OpStream,
     progress: &'a Progress,
     acknowledged: Option<&'a AtomicU64>,
+    pacer: Option<Pacer<'a>>,
+    /// When the request being answered was due.
+    due_at: Option<Instant>,
     tally: Tally,
     batch: Batch,
     batched: Vec<OpKind>,
@@ -136,6 +158,8 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
             stream,
             progress,
             acknowledged,
+            pacer: None,
+            due_at: None,
             tally: Tally::default(),
             batch: Batch::new(),
             batched: Vec::new(),
@@ -143,6 +167,11 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
             entries: Vec::new(),
             lens: Vec::new(),
         }
+    }
+
+    /// The same client in an open loop.
+    pub fn paced(self, pacer: Option<Pacer<'a>>) -> Self {
+        Client { pacer, ..self }
     }
 
     /// Works until the stream ends, time runs out, the user interrupts, or an operation fails.
@@ -157,7 +186,8 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
             };
             let Ok(now) = done.map_err(|error| self.fail(error)) else { break };
             if deadline.is_some_and(|deadline| now >= deadline) {
-                self.tally.capped = !self.stream.is_done();
+                let is_behind = self.pacer.as_ref().map(Pacer::is_behind);
+                self.tally.capped = is_behind.unwrap_or(!self.stream.is_done());
                 break;
             }
         }
@@ -166,12 +196,22 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
         }
         self.tally.wall_ns = nanos(start, Instant::now());
         self.tally.cpu_ns = proc::thread_cpu_ns().saturating_sub(cpu);
+        self.tally.kept = self.pacer.map(Pacer::finish);
+        self.tally.waiting_cpu_ns = self.tally.kept.map_or(0, |kept| kept.waiting_cpu_ns);
         self.tally
     }
 
     fn next_op(&mut self) -> Option<Op> {
-        if self.shared.interrupt.is_set() || self.shared.failed.load(Ordering::Relaxed) {
+        let shared = self.shared;
+        let is_over = || {
+            let flags = [shared.failed, shared.steady];
+            shared.interrupt.is_set() || flags.into_iter().any(|flag| flag.load(Ordering::Relaxed))
+        };
+        if is_over() || self.stream.is_done() {
             return None;
+        }
+        if let Some(pacer) = &mut self.pacer {
+            self.due_at = Some(pacer.wait(is_over)?);
         }
         let op = self.stream.next(self.oracle)?;
         self.tally.issued += 1;
@@ -184,17 +224,25 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
         self.tally.error.get_or_insert(error);
     }
 
-    /// Takes note that one operation of `kind` was answered after `ns`.
-    fn done(&mut self, kind: OpKind, ns: u64) {
+    /// Takes note that one operation of `kind`, called at `start`, was answered at `end`.
+    fn done(&mut self, kind: OpKind, start: Instant, end: Instant) {
+        let ns = nanos(start, end);
         self.tally.latencies.record(kind, ns);
+        let mut felt_ns = ns;
+        if let (Some(pacer), Some(due_at)) = (&mut self.pacer, self.due_at) {
+            felt_ns = nanos(due_at, end);
+            self.tally.responses.record(kind, felt_ns);
+            pacer.answered(end);
+        }
         self.tally.service_ns += ns;
         self.tally.by_kind[kind as usize] += 1;
         self.tally.completed += 1;
         self.progress.add(1);
+        self.progress.time(felt_ns);
         self.note_acknowledged();
     }
 
-    /// The loop is closed, so the operations completed are the first ones drawn.
+    /// A client sends one request at a time, so the operations completed are the first ones drawn.
     fn note_acknowledged(&self) {
         if let Some(slot) = self.acknowledged {
             slot.store(self.tally.completed, Ordering::Release);
@@ -202,11 +250,7 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
     }
 
     fn wrong(&mut self, op: Op, mismatch: Mismatch) {
-        self.tally.wrong += 1;
-        if self.tally.wrong_kept.len() < WRONG_KEPT_MAX {
-            let (kind, record) = (op.kind().name(), op.record());
-            self.tally.wrong_kept.push(format!("{kind} of record {record}: {mismatch}"));
-        }
+        self.tally.note_wrong(format!("{} of record {}: {mismatch}", op.kind().name(), op.record()));
     }
 
     /// One operation on its own. Returns the moment it was answered.
@@ -237,7 +281,7 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
         if let Err(mismatch) = checked {
             self.wrong(op, mismatch);
         }
-        self.done(op.kind(), nanos(start, end));
+        self.done(op.kind(), start, end);
         Ok(end)
     }
 
@@ -263,7 +307,7 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
         if let Err(mismatch) = self.check_scan(&key) {
             self.wrong(op, mismatch);
         }
-        self.done(OpKind::Scan, nanos(start, end));
+        self.done(OpKind::Scan, start, end);
         Ok(end)
     }
 
@@ -318,7 +362,7 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
             }
         }
         self.oracle.acknowledge(op);
-        self.done(op.kind(), nanos(start, end));
+        self.done(op.kind(), start, end);
         Ok(end)
     }
 

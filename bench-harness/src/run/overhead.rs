@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use workloads::{OpStream, Oracle, PhaseKind, Scale, Spec};
 
-use super::client::{Client, Progress, Shared, Tally};
+use super::client::{Client, Shared, Tally};
 use super::null::NullEngine;
 use super::plan::durability;
+use super::progress::Progress;
 use crate::stats::ratio::median;
 use crate::sys::interrupt::Interrupt;
 
@@ -37,7 +38,7 @@ pub fn harness_ns_per_op(spec: &Spec, interrupt: &Interrupt) -> Option<f64> {
 }
 
 fn work(spec: &Spec, index: usize, oracle: &mut Oracle, interrupt: &Interrupt) -> Tally {
-    let (progress, failed) = (Progress::default(), AtomicBool::new(false));
+    let (progress, flag) = (Progress::default(), AtomicBool::new(false));
     let shared = Shared {
         engine: &NullEngine,
         snapshot: None,
@@ -45,7 +46,8 @@ fn work(spec: &Spec, index: usize, oracle: &mut Oracle, interrupt: &Interrupt) -
         batch: spec.phases[index].batch.max(1) as usize,
         time_max: Some(PHASE_TIME),
         interrupt,
-        failed: &failed,
+        failed: &flag,
+        steady: &AtomicBool::new(false),
     };
     let mut stream = OpStream::new(spec, index, oracle);
     Client::new(&shared, oracle, &mut stream, &progress, None).run()

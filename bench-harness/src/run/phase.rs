@@ -5,19 +5,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kv_api::{Durability, IoStats, Kv, Stats};
-use workloads::spec::ReadsFrom;
-use workloads::{OpDigest, OpKind, OpStream, Oracle, PhaseKind, Spec};
+use kv_api::{Durability, IoStats, KeyRange, Kv, Stats};
+use workloads::spec::{Loop, ReadsFrom};
+use workloads::values::key_hash;
+use workloads::{Arrivals, OpDigest, OpKind, OpStream, Oracle, PhaseKind, Spec};
 
-use super::client::{Client, Progress, Shared, Tally};
-use super::verify::{Scanned, full_scan, read_sample};
-use super::watch::{Watch, Watched};
+use super::client::{Client, Shared, Tally};
+use super::open::{Kept, Timetable};
+use super::progress::Progress;
+use super::steady::WINDOW;
+use super::verify::{Scanned, full_scan, read_sample, read_sample_of_replay};
+use super::watch::{SteadyEnd, Watch, Watched};
 use crate::metrics::record::since;
 use crate::metrics::{Latencies, Moved, OpRecord, PhaseRecord};
 use crate::sys::ack::AckLog;
 use crate::sys::disk;
 use crate::sys::interrupt::Interrupt;
+use crate::sys::page_cache;
 use crate::sys::proc::{self, Cpu, ProcIo};
+use crate::trace::replay::send;
+use crate::trace::{self, Model, ReplayError, TraceFile};
 
 /// A settle without a time of its own ends after this long.
 const SETTLE_MAX: Duration = Duration::from_secs(600);
@@ -28,6 +35,8 @@ const SETTLE_SLICE: Duration = Duration::from_secs(1);
 pub struct Stage<'a, E: ?Sized> {
     /// The engine.
     pub engine: &'a E,
+    /// What clients ask: the engine, or what writes down their requests and passes them on.
+    pub asked: &'a E,
     /// What to call it on the progress line.
     pub label: &'a str,
     /// Its directory.
@@ -42,6 +51,30 @@ pub struct Stage<'a, E: ?Sized> {
     pub draw: bool,
     /// Where acknowledged operations are noted, if they are.
     pub acks: Option<&'a AckLog>,
+}
+
+/// What must be in the store.
+pub struct Expected {
+    /// One oracle per client.
+    pub oracles: Vec<Oracle>,
+    /// What a replay left: from then on nothing else is in the store.
+    pub replayed: Option<Model>,
+}
+
+impl Expected {
+    fn live_bytes(&self) -> u64 {
+        let drawn = || self.oracles.iter().map(Oracle::live_bytes).sum();
+        self.replayed.as_ref().map_or_else(drawn, Model::live_bytes)
+    }
+}
+
+/// What the phases before left behind for the next one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Carried {
+    /// What the engine had moved when the last phase ended.
+    pub io: Option<IoStats>,
+    /// What the last measured closed loop reached, in operations per second.
+    pub max_per_second: Option<f64>,
 }
 
 /// What a phase gives.
@@ -81,19 +114,26 @@ struct Worked {
     digests: Vec<OpDigest>,
     scanned: Option<Scanned>,
     capped: Option<String>,
+    by_clock: bool,
     error: Option<kv_api::Error>,
 }
 
 impl<E: Kv + ?Sized> Stage<'_, E> {
-    /// Runs phase `index` of the workload on `oracles`, one per client. `io_before` is what the engine had moved
-    /// when the phase before it ended.
-    pub fn run(&self, index: usize, oracles: &mut [Oracle], io_before: Option<IoStats>) -> Outcome {
+    /// Runs phase `index` of the workload, and keeps `expected` up to date.
+    pub fn run(&self, index: usize, expected: &mut Expected, carried: Carried) -> Outcome {
         let phase = &self.spec.phases[index];
         let mut streams: Vec<_> =
-            oracles.iter().map(|oracle| OpStream::new(self.spec, index, oracle)).collect();
+            expected.oracles.iter().map(|oracle| OpStream::new(self.spec, index, oracle)).collect();
         let ops_max: Option<u64> = streams.iter().map(OpStream::ops_max).sum();
-        let progress: Vec<Progress> = oracles.iter().map(|_| Progress::default()).collect();
-        let over = AtomicBool::new(false);
+        let until = &phase.until;
+        let made = if until.steady { Progress::with_times } else { Progress::default };
+        let progress: Vec<Progress> = streams.iter().map(|_| made()).collect();
+        let made = self.timetable(index, &streams, carried.max_per_second);
+        let (mut timetable, refused) = made.map_or_else(|why| (None, Some(why)), |made| (made, None));
+        let (over, reached) = (AtomicBool::new(false), AtomicBool::new(false));
+        let dropped = (self.spec.run.drop_caches && index > 0).then(|| page_cache::drop_files(self.dir));
+        // The clock starts when the last arrival is drawn.
+        timetable.iter_mut().for_each(Timetable::begin);
         let watch = Watch {
             engine: self.engine,
             dir: self.dir,
@@ -101,6 +141,12 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
             ops_max: ops_max.filter(|_| phase.kind.has_ops()),
             title: format!("{} {}", self.label, phase.name),
             draw: self.draw,
+            timetable: timetable.as_ref(),
+            steady: until.steady.then(|| SteadyEnd {
+                window: until.window_s.map_or(WINDOW, Duration::from_secs_f64),
+                time_min: Duration::from_secs_f64(until.min_s.unwrap_or(0.0)),
+                reached: &reached,
+            }),
             over: &over,
         };
         if let Some(acks) = self.acks {
@@ -108,13 +154,21 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
         }
         // Phases abut: what background threads moved since the last phase ended belongs to this one.
         let mut before = Reading::take(self.engine);
-        before.stats.io = before.stats.io.and(io_before);
+        before.stats.io = before.stats.io.and(carried.io);
         let (worked, watched) = thread::scope(|scope| {
             let watcher = scope.spawn(|| watch.run());
             let worked = match phase.kind {
+                _ if refused.is_some() => Worked { error: refused, ..Worked::default() },
                 PhaseKind::Settle | PhaseKind::Drain => self.settle(index),
-                PhaseKind::Verify => self.verify(oracles),
-                _ => self.clients(index, oracles, &mut streams, &progress),
+                PhaseKind::Verify => self.verify(expected),
+                PhaseKind::Replay => self.replay(index, expected, &progress),
+                _ => self.clients(
+                    index,
+                    &mut expected.oracles,
+                    &mut streams,
+                    &progress,
+                    (timetable.as_ref(), &reached),
+                ),
             };
             over.store(true, Ordering::Release);
             watcher.thread().unpark();
@@ -122,7 +176,11 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
             (worked, watcher.join().unwrap_or_default())
         });
         let after = Reading::take(self.engine);
-        self.outcome(index, &before, after, worked, watched, oracles)
+        let kept: Vec<Kept> = worked.tallies.iter().filter_map(|tally| tally.kept).collect();
+        let open = timetable.as_ref().map(|timetable| timetable.record(&kept, watched.backlog_peak));
+        let mut outcome = self.outcome(index, &before, after, worked, watched, expected);
+        (outcome.record.open, outcome.record.dropped_bytes) = (open, dropped);
+        outcome
     }
 
     fn clients(
@@ -131,6 +189,7 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
         oracles: &mut [Oracle],
         streams: &mut [OpStream],
         progress: &[Progress],
+        (timetable, steady): (Option<&Timetable>, &AtomicBool),
     ) -> Worked {
         let phase = &self.spec.phases[index];
         let failed = AtomicBool::new(false);
@@ -142,38 +201,50 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
             },
         };
         let shared = Shared {
-            engine: self.engine,
+            engine: self.asked,
             snapshot: held.as_deref(),
             durability: self.durability,
             batch: phase.batch.max(1) as usize,
-            time_max: phase.until.s.map(Duration::from_secs_f64),
+            time_max: timetable
+                .map(Timetable::time_max)
+                .or_else(|| phase.until.cap_s().map(Duration::from_secs_f64)),
             interrupt: self.interrupt,
             failed: &failed,
+            steady,
         };
         let mut tallies: Vec<Tally> = thread::scope(|scope| {
             let parts = oracles.iter_mut().zip(streams.iter_mut()).zip(progress).enumerate();
             let clients: Vec<_> = parts
                 .map(|(thread, ((oracle, stream), progress))| {
                     let slot = self.acks.map(|acks| acks.slot(thread, index));
-                    let client = Client::new(&shared, oracle, stream, progress, slot);
+                    let client = Client::new(&shared, oracle, stream, progress, slot)
+                        .paced(timetable.map(|timetable| timetable.pacer(thread)));
                     scope.spawn(move || client.run())
                 })
                 .collect();
             clients.into_iter().map(|client| client.join().unwrap_or_else(|_| panicked())).collect()
         });
         let error = tallies.iter_mut().find_map(|tally| tally.error.take());
-        let capped = tallies.iter().any(|tally| tally.capped).then(|| {
+        // A timetable that does not follow the engine asks all engines for the same.
+        let is_told = timetable.is_some_and(|timetable| !timetable.follows_the_engine());
+        let by_clock = !is_told && streams.iter().any(|stream| !stream.is_done());
+        // A phase that is to end when it is steady has its own word for one that did not become so.
+        let is_cut = !phase.until.steady && tallies.iter().any(|tally| tally.capped);
+        let capped = is_cut.then(|| {
             let done: u64 = tallies.iter().map(|tally| tally.completed).sum();
-            let planned = streams.iter().map(OpStream::ops_max).sum::<Option<u64>>();
+            let planned = match timetable {
+                Some(timetable) => Some(timetable.scheduled()),
+                None => streams.iter().map(OpStream::ops_max).sum::<Option<u64>>(),
+            };
             let of = planned.map_or(String::new(), |planned| format!(" of {}", crate::units::count(planned)));
             format!(
                 "stopped after {} s with {}{of} operations",
-                phase.until.s.unwrap_or(0.0),
+                shared.time_max.map_or(0.0, |time| time.as_secs_f64()),
                 crate::units::count(done)
             )
         });
         let digests = streams.iter().map(OpStream::digest).collect();
-        Worked { tallies, digests, capped, error, scanned: None }
+        Worked { tallies, digests, capped, by_clock, error, scanned: None }
     }
 
     fn settle(&self, index: usize) -> Worked {
@@ -203,15 +274,97 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
         worked
     }
 
-    fn verify(&self, oracles: &[Oracle]) -> Worked {
+    /// The timetable of phase `index`, if it is an open loop.
+    fn timetable(
+        &self,
+        index: usize,
+        streams: &[OpStream],
+        max_per_second: Option<f64>,
+    ) -> kv_api::Result<Option<Timetable>> {
+        let trace_ns = match &self.spec.phases[index].arrival {
+            Loop::Open(Arrivals::Trace { file }) => {
+                trace::times_ns(Path::new(file)).map_err(|error| unreadable(file, error))?
+            }
+            _ => Vec::new(),
+        };
+        let made = Timetable::of(self.spec, index, streams, max_per_second, &trace_ns);
+        made.transpose().map_err(|action| kv_api::Error::Unsupported { action })
+    }
+
+    /// Removes what the phases before left, so that every answer can be checked, and sends the trace.
+    fn replay(&self, index: usize, expected: &mut Expected, progress: &[Progress]) -> Worked {
+        let file = self.spec.phases[index].trace.as_deref().unwrap_or_default();
+        let mut worked = Worked::default();
+        let trace = match trace::open(Path::new(file)) {
+            Ok(trace) => trace,
+            Err(error) => return Worked { error: Some(unreadable(file, error)), ..worked },
+        };
+        if expected.live_bytes() > 0
+            && let Err(error) = self.engine.delete_range(KeyRange::ALL, self.durability)
+        {
+            return Worked { error: Some(error), ..worked };
+        }
+        let mut model = Model::default();
+        let (mut tally, mut digest) = (Tally::default(), OpDigest::default());
+        let error = self.send_all(trace, file, &mut model, (&mut tally, &mut digest), progress);
+        tally.errors = tally.issued - tally.completed;
+        worked.error = error.err();
+        worked.tallies.push(tally);
+        worked.digests.push(digest);
+        expected.replayed = Some(model);
+        worked
+    }
+
+    fn send_all(
+        &self,
+        trace: TraceFile,
+        file: &str,
+        model: &mut Model,
+        (tally, digest): (&mut Tally, &mut OpDigest),
+        progress: &[Progress],
+    ) -> kv_api::Result<()> {
+        let (cpu, start) = (proc::thread_cpu_ns(), Instant::now());
+        for request in trace.take_while(|_| !self.interrupt.is_set()) {
+            let request = request.map_err(|error| unreadable(file, error))?;
+            tally.issued += 1;
+            let sent = match send(self.asked, &request, self.durability, model) {
+                Ok(sent) => sent,
+                Err(ReplayError::Engine(error)) => return Err(error),
+                Err(other) => return Err(unreadable(file, other)),
+            };
+            digest.add_word(key_hash(&request.key) ^ sent.kind as u64);
+            tally.answered(&sent);
+            progress.first().inspect(|progress| progress.add(1));
+            if let Some(mismatch) = sent.wrong {
+                tally.note_wrong(format!(
+                    "{} of key {}: {mismatch}",
+                    sent.kind.name(),
+                    request.key.escape_ascii()
+                ));
+            }
+        }
+        tally.wall_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        tally.cpu_ns = proc::thread_cpu_ns().saturating_sub(cpu);
+        Ok(())
+    }
+
+    fn verify(&self, expected: &Expected) -> Worked {
         let mut worked = Worked::default();
         let wanted = self.spec.verify;
         let mut tally = Tally::default();
-        if let Err(error) = read_sample(self.engine, oracles, wanted.read_sample, self.interrupt, &mut tally)
-        {
+        let (engine, share, oracles) = (self.engine, wanted.read_sample, &expected.oracles);
+        let sampled = match &expected.replayed {
+            Some(model) => read_sample_of_replay(engine, model, share, self.interrupt, &mut tally),
+            None => read_sample(engine, oracles, share, self.interrupt, &mut tally),
+        };
+        if let Err(error) = sampled {
             worked.error = Some(error);
         } else if wanted.final_scan {
-            match full_scan(self.engine, oracles, self.interrupt, &mut tally) {
+            let scanned = match &expected.replayed {
+                Some(model) => full_scan(engine, model, self.interrupt, &mut tally),
+                None => full_scan(engine, oracles.as_slice(), self.interrupt, &mut tally),
+            };
+            match scanned {
                 Ok(scanned) => worked.scanned = scanned,
                 Err(error) => worked.error = Some(error),
             }
@@ -227,11 +380,15 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
         after: Reading,
         mut worked: Worked,
         watched: Watched,
-        oracles: &[Oracle],
+        expected: &Expected,
     ) -> Outcome {
         let phase = &self.spec.phases[index];
         let mut latencies = Latencies::default();
-        worked.tallies.iter().for_each(|tally| latencies.merge(&tally.latencies));
+        let mut responses = Latencies::default();
+        for tally in &worked.tallies {
+            latencies.merge(&tally.latencies);
+            responses.merge(&tally.responses);
+        }
         let ops = OpKind::ALL.into_iter().filter_map(|kind| {
             let count: u64 = worked.tallies.iter().map(|tally| tally.by_kind[kind as usize]).sum();
             let record = OpRecord {
@@ -239,6 +396,8 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
                 count,
                 latency: latencies.summary(kind),
                 histogram: latencies.encoded(kind),
+                response: responses.summary(kind),
+                response_histogram: responses.encoded(kind),
             };
             (count > 0).then_some(record)
         });
@@ -246,10 +405,16 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
             name: phase.name.clone(),
             kind: phase.kind.name().to_owned(),
             capped: worked.capped.take(),
+            by_clock: worked.by_clock,
+            steady: watched.steady,
             ops: ops.collect(),
             reads: latencies.summary_of(|kind| !kind.writes()),
             writes: latencies.summary_of(OpKind::writes),
-            live_bytes: oracles.iter().map(Oracle::live_bytes).sum(),
+            read_responses: responses.summary_of(|kind| !kind.writes()),
+            write_responses: responses.summary_of(OpKind::writes),
+            open: None,
+            dropped_bytes: None,
+            live_bytes: expected.live_bytes(),
             debt_bytes: after.stats.debt_bytes,
             memory: after.stats.memory.clone(),
             memory_peak_bytes: watched.memory_peak_bytes.max(after.stats.memory_bytes()),
@@ -291,8 +456,14 @@ fn moved(before: &Reading, after: &Reading, tallies: &[Tally]) -> Moved {
         client_wall_ns: sum(|tally| tally.wall_ns),
         service_ns: sum(|tally| tally.service_ns),
         client_cpu_ns: sum(|tally| tally.cpu_ns),
+        waiting_cpu_ns: sum(|tally| tally.waiting_cpu_ns),
         proc: after.proc.zip(before.proc).map(|(new, old)| new.since(old)),
     }
+}
+
+/// A trace that could be read when the run was planned, and cannot now.
+fn unreadable(file: &str, error: impl std::error::Error + Send + Sync + 'static) -> kv_api::Error {
+    kv_api::Error::io("read the trace", file, std::io::Error::other(error))
 }
 
 /// What stands for the tally of a client that panicked: an engine's panic, since clients do not.

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use kv_api::{Background, CommonOptions, Durability, IoMode};
-use workloads::spec::{Amount, Loop};
+use workloads::spec::Amount;
 use workloads::{PhaseKind, Scale, Spec, ready, toml_file};
 
 use crate::error::{Failure, Result};
 use crate::registry::EngineSpec;
 use crate::stats::rng;
+use crate::trace;
 use crate::units::nearest;
 
 /// Rough rates for the estimate of a dry run: operations per second that went in batches, and singly.
@@ -34,6 +35,9 @@ pub struct Overrides {
     /// How often the whole run is repeated.
     #[serde(default)]
     pub repeats: Option<u32>,
+    /// True to drop the page cache between phases.
+    #[serde(default)]
+    pub drop_caches: bool,
 }
 
 /// One workload, ready to run.
@@ -112,12 +116,18 @@ impl Workload {
         }
         let text = std::fs::read_to_string(path)
             .map_err(|error| Failure::io("read the workload file", name, &error).of_argument())?;
-        Workload::cells(name, &text, overrides)
+        // Traces lie beside the file that names them.
+        Workload::cells_in(name, &text, path.parent().unwrap_or(Path::new("")), overrides)
     }
 
     fn cells(file: &str, text: &str, overrides: &Overrides) -> Result<Vec<Workload>> {
+        Workload::cells_in(file, text, Path::new(""), overrides)
+    }
+
+    fn cells_in(file: &str, text: &str, folder: &Path, overrides: &Overrides) -> Result<Vec<Workload>> {
         let specs = toml_file::parse_cells(file, text).map_err(|error| Failure::usage(error.to_string()))?;
-        let made = specs.into_iter().map(|spec| {
+        let made = specs.into_iter().map(|mut spec| {
+            spec.find_traces_in(folder);
             // A cell's text is the cell alone, so that what was run can be read again.
             let own = if spec.label.is_empty() { None } else { toml_file::to_text(&spec).ok() };
             Workload::of(spec, own.unwrap_or_else(|| text.to_owned()), overrides)
@@ -133,10 +143,11 @@ impl Workload {
     fn of(spec: Spec, text: String, overrides: &Overrides) -> Result<Workload> {
         let name = Workload::name_of(&spec);
         let spec = overrides.apply(spec)?;
-        match spec.problem().or_else(|| not_run_yet(&spec)) {
-            Some(why) => Err(Failure::usage(format!("{name}: {why}"))),
-            None => Ok(Workload { name, text, spec }),
+        if let Some(why) = spec.problem() {
+            return Err(Failure::usage(format!("{name}: {why}")));
         }
+        check_traces(&spec)?;
+        Ok(Workload { name, text, spec })
     }
 
     /// Parses `text`, named `file` in errors, and applies `overrides`.
@@ -175,12 +186,17 @@ impl Workload {
                 _ => phase.until.ops.map_or(0, |ops| self.spec.count(ops)),
             };
             let seconds = ops as f64 / rate;
-            rough += phase
-                .until
-                .s
-                .map_or(seconds, |cap| if ops > 0 { seconds.min(cap) } else { 1.0_f64.min(cap) });
+            rough += phase.until.cap_s().map_or(seconds, |cap| {
+                if ops > 0 {
+                    seconds.min(cap)
+                } else if phase.until.steady {
+                    cap
+                } else {
+                    1.0_f64.min(cap)
+                }
+            });
             if phase.kind != PhaseKind::Verify {
-                caps = caps.zip(phase.until.s).map(|(sum, cap)| sum + cap);
+                caps = caps.zip(phase.cap_s()).map(|(sum, cap)| sum + cap);
             }
         }
         (rough, caps)
@@ -248,6 +264,7 @@ impl Overrides {
         if let Some(repeats) = self.repeats {
             spec.run.repeats = repeats;
         }
+        spec.run.drop_caches |= self.drop_caches;
         Ok(spec.resolved())
     }
 }
@@ -273,16 +290,16 @@ impl Ground {
     }
 }
 
-/// What a workload asks for that no run does yet, in one line.
-fn not_run_yet(spec: &Spec) -> Option<String> {
-    let found = spec.phases.iter().find_map(|phase| match (&phase.arrival, phase.kind) {
-        (Loop::Open(_), _) => Some((phase, "an open loop", "loop = \"closed\"")),
-        (_, PhaseKind::Replay) => Some((phase, "the replay of a trace", "kind = \"measure\"")),
-        _ if phase.until.steady => Some((phase, "an end at a steady state", "until = { s = 60 }")),
-        _ => None,
-    });
-    let (phase, what, instead) = found?;
-    Some(format!("phase \"{}\" asks for {what}, which kvlab does not run yet; write {instead}", phase.name))
+/// Reads every trace that `spec` names to its end: a damaged one is found before anything is written.
+fn check_traces(spec: &Spec) -> Result<()> {
+    for phase in &spec.phases {
+        for file in phase.trace_files() {
+            trace::times_ns(Path::new(file)).map_err(|error| {
+                Failure::usage(format!("phase \"{}\" of {}: {file}: {error}", phase.name, spec.name))
+            })?;
+        }
+    }
+    Ok(())
 }
 
 impl EngineSpec {
@@ -436,17 +453,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_run_yet_is_refused_by_name() {
+    fn an_open_loop_that_cannot_be_is_refused_by_name() {
         for (measure, says) in [
-            ("until = { steady = true, max_s = 5 }", "a steady state"),
             (
-                "loop = \"open\", arrivals = { kind = \"poisson\", rate = 5 }, until = { s = 5 }",
-                "an open loop",
+                "loop = \"open\", arrivals = { kind = \"poisson\", rate = \"0.5x_max\" }, until = { s = 5 }",
+                "share of a capacity that no closed loop before it measures",
+            ),
+            (
+                "loop = \"open\", arrivals = { kind = \"poisson\", rate = 5 }, until = { user_bytes = 5 }",
+                "an end by ops or s",
             ),
         ] {
             let failure = cells_of("", measure).unwrap_err();
             assert_eq!(failure.exit.code(), 2);
-            assert!(failure.message.starts_with("t: phase \"measure\" asks for"), "{failure}");
             assert!(failure.message.contains(says) && !failure.message.contains('\n'), "{failure}");
         }
     }

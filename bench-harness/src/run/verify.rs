@@ -5,6 +5,7 @@ use workloads::{ContentDigest, Mismatch, Oracle};
 
 use super::client::Tally;
 use crate::sys::interrupt::Interrupt;
+use crate::trace::Model;
 
 /// Wrong entries that are kept word for word.
 const WRONG_KEPT_MAX: usize = 3;
@@ -16,7 +17,7 @@ const LOOK_EVERY: u64 = 4096;
 pub struct Scanned {
     /// What is in the store.
     pub found: ContentDigest,
-    /// What the oracles say must be in it.
+    /// What must be in it.
     pub expected: ContentDigest,
     /// Entries whose bytes, version or order are wrong.
     pub wrong: u64,
@@ -57,13 +58,72 @@ pub fn read_sample<E: KvRead + ?Sized>(
     Ok(())
 }
 
-/// Scans everything and compares each entry with the oracle that owns it. `None` if the user interrupted.
+/// What must be in a store.
+pub trait Contents {
+    /// Checks one entry and tells its version.
+    ///
+    /// # Errors
+    /// It is not what must be there.
+    fn check_entry(&self, key: &[u8], value: &[u8]) -> Result<u32, Mismatch>;
+
+    /// The digest of everything that must be there.
+    fn digest(&self) -> ContentDigest;
+}
+
+impl Contents for [Oracle] {
+    fn check_entry(&self, key: &[u8], value: &[u8]) -> Result<u32, Mismatch> {
+        owner(self, key).check_entry(key, value)
+    }
+
+    fn digest(&self) -> ContentDigest {
+        let mut digest = ContentDigest::default();
+        self.iter().for_each(|oracle| digest.merge(oracle.content()));
+        digest
+    }
+}
+
+impl Contents for Model {
+    fn check_entry(&self, key: &[u8], value: &[u8]) -> Result<u32, Mismatch> {
+        Model::check_entry(self, key, value)
+    }
+
+    fn digest(&self) -> ContentDigest {
+        self.content()
+    }
+}
+
+/// Reads a share of the keys that a replay left, one by one.
+///
+/// # Errors
+/// Those of the engine.
+pub fn read_sample_of_replay<E: KvRead + ?Sized>(
+    engine: &E,
+    model: &Model,
+    share: f64,
+    interrupt: &Interrupt,
+    tally: &mut Tally,
+) -> kv_api::Result<()> {
+    let step = if share > 0.0 { (1.0 / share).max(1.0) as usize } else { return Ok(()) };
+    for key in model.keys().step_by(step) {
+        if interrupt.is_set() {
+            break;
+        }
+        let found = engine.get(key)?;
+        tally.gets += 1;
+        if let Err(mismatch) = model.check_get(key, found.as_deref()) {
+            note(tally, format!("key {}: {mismatch}", key.escape_ascii()));
+        }
+    }
+    Ok(())
+}
+
+/// Scans everything and compares each entry with what must be there. `None` if the user interrupted.
 ///
 /// # Errors
 /// Those of the engine.
 pub fn full_scan<E: KvRead + ?Sized>(
     engine: &E,
-    oracles: &[Oracle],
+    contents: &(impl Contents + ?Sized),
     interrupt: &Interrupt,
     tally: &mut Tally,
 ) -> kv_api::Result<Option<Scanned>> {
@@ -75,11 +135,8 @@ pub fn full_scan<E: KvRead + ?Sized>(
             return Ok(None);
         }
         let in_order = last.as_deref().is_none_or(|last| last < entry.key);
-        let checked = if in_order {
-            owner(oracles, entry.key).check_entry(entry.key, entry.value)
-        } else {
-            Err(Mismatch::Unexpected)
-        };
+        let checked =
+            if in_order { contents.check_entry(entry.key, entry.value) } else { Err(Mismatch::Unexpected) };
         // A wrong entry counts with version 0, which no record ever has, so that the digests differ too.
         out.found.add(entry.key, entry.value.len(), *checked.as_ref().unwrap_or(&0));
         if let Err(mismatch) = checked {
@@ -90,7 +147,7 @@ pub fn full_scan<E: KvRead + ?Sized>(
         last.clear();
         last.extend_from_slice(entry.key);
     }
-    oracles.iter().for_each(|oracle| out.expected.merge(oracle.content()));
+    out.expected = contents.digest();
     tally.scans += 1;
     tally.scanned_entries += out.found.entries;
     tally.returned_bytes += out.found.bytes;

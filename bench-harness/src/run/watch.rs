@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kv_api::Kv;
 
-use super::client::Progress;
-use crate::metrics::Sample;
+use super::open::Timetable;
+use super::progress::{Progress, Times};
+use super::steady::{Judge, Look};
+use crate::metrics::{Sample, SteadyRecord};
 use crate::sys::{disk, proc};
 use crate::units::count;
 
@@ -31,6 +33,20 @@ pub struct Watched {
     pub rss_anon_peak_bytes: Option<u64>,
     /// The largest memory that the engine declared.
     pub memory_peak_bytes: u64,
+    /// The most requests that were due and not answered, and when, in milliseconds; in an open loop.
+    pub backlog_peak: Option<(u64, u64)>,
+    /// Whether the phase was steady, if it was to end when it is.
+    pub steady: Option<SteadyRecord>,
+}
+
+/// The end of a phase at a steady state.
+pub struct SteadyEnd<'a> {
+    /// The least length of a window.
+    pub window: Duration,
+    /// The phase does not end before it.
+    pub time_min: Duration,
+    /// Set when the phase is steady: the clients then stop.
+    pub reached: &'a AtomicBool,
 }
 
 /// What to watch.
@@ -47,6 +63,10 @@ pub struct Watch<'a, E: ?Sized> {
     pub title: String,
     /// Whether a progress line is wanted.
     pub draw: bool,
+    /// When requests are due, in an open loop.
+    pub timetable: Option<&'a Timetable>,
+    /// How to tell that the phase is steady, if that ends it.
+    pub steady: Option<SteadyEnd<'a>>,
     /// Set when the phase is over.
     pub over: &'a AtomicBool,
 }
@@ -57,6 +77,7 @@ impl<E: Kv + ?Sized> Watch<'_, E> {
         let start = Instant::now();
         let mut seen = Watched::default();
         let mut bar = None;
+        let mut judge = None;
         let (mut tick, mut every) = (0u64, 1u64);
         loop {
             let over = self.over.load(Ordering::Acquire);
@@ -64,10 +85,17 @@ impl<E: Kv + ?Sized> Watch<'_, E> {
                 let sample = self.sample(start, &mut seen.memory_peak_bytes);
                 // Samples are thinned out later, the peak is not.
                 seen.allocated_peak_bytes = seen.allocated_peak_bytes.max(sample.allocated_bytes);
+                let backlog = sample.backlog.map(|backlog| (backlog, sample.ms));
+                let larger =
+                    |(most, ms): (u64, u64)| backlog.filter(|(now, _)| *now > most).unwrap_or((most, ms));
+                seen.backlog_peak = seen.backlog_peak.map(larger).or(backlog);
                 seen.samples.push(sample);
             }
             if over || tick.is_multiple_of(2) {
                 seen.rss_anon_peak_bytes = seen.rss_anon_peak_bytes.max(proc::rss_anon_bytes());
+            }
+            if let Some(end) = &self.steady {
+                self.judge(end, start, &mut judge);
             }
             if over {
                 break;
@@ -90,7 +118,28 @@ impl<E: Kv + ?Sized> Watch<'_, E> {
             bar.finish_and_clear();
         }
         proc::note_own_writes_of_this_thread();
+        seen.steady = judge.map(|judge| judge.verdict());
         seen
+    }
+
+    /// Takes a look when a slice of a window is over, and ends the phase when it is steady.
+    fn judge(&self, end: &SteadyEnd<'_>, start: Instant, judge: &mut Option<Judge>) {
+        let ms = || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if judge.as_ref().is_some_and(|judge| !judge.is_due(ms())) {
+            return;
+        }
+        let mut times = Times::default();
+        self.progress.iter().for_each(|progress| progress.add_times_to(&mut times));
+        let allocated = disk::size(self.dir).allocated_bytes;
+        let look = Look::of(ms(), self.done(), allocated, times, &self.engine.stats());
+        match judge {
+            None => *judge = Some(Judge::new(end.window, look)),
+            Some(judge) => {
+                if judge.look(look) && start.elapsed() >= end.time_min {
+                    end.reached.store(true, Ordering::Relaxed);
+                }
+            }
+        }
     }
 
     fn done(&self) -> u64 {
@@ -101,9 +150,12 @@ impl<E: Kv + ?Sized> Watch<'_, E> {
         let stats = self.engine.stats();
         *memory_peak_bytes = (*memory_peak_bytes).max(stats.memory_bytes());
         let size = disk::size(self.dir);
+        // Answers are counted first: what is answered meanwhile makes the backlog look larger, never negative.
+        let ops = self.done();
         Sample {
             ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
-            ops: self.done(),
+            ops,
+            backlog: self.timetable.map(|timetable| timetable.due().saturating_sub(ops)),
             apparent_bytes: size.apparent_bytes,
             allocated_bytes: size.allocated_bytes,
             debt_bytes: stats.debt_bytes,

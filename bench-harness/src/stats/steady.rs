@@ -27,13 +27,40 @@ pub struct Steady {
     pub cusum: f64,
 }
 
+impl Steady {
+    /// What does not hold, in words; `None` if all does.
+    pub fn complaint(&self) -> Option<String> {
+        let percent = |share: f64| format!("{:.0} %", share.abs() * 100.0);
+        if self.ok {
+            None
+        } else if self.trend.abs() > TREND_MAX {
+            let way = if self.trend > 0.0 { "climbs" } else { "falls" };
+            Some(format!("{way} by {} over {WINDOWS} windows", percent(self.trend)))
+        } else if self.spread > SPREAD_MAX {
+            Some(format!("varies by {} between windows", percent(self.spread)))
+        } else {
+            Some(format!("shifts by {:.1} standard deviations (cumulative sum)", self.cusum))
+        }
+    }
+}
+
 /// Judges `series`, equally spaced in time, by its last [`WINDOWS`] windows of `per_window` numbers each. `None` if it
 /// is too short for that: then nothing can be said, which is not "steady".
 pub fn judge(series: &[f64], per_window: usize) -> Option<Steady> {
     let wanted = per_window.checked_mul(WINDOWS).filter(|wanted| *wanted > 0)?;
     let last = series.get(series.len().checked_sub(wanted)?..)?;
     let windows: Vec<f64> = last.chunks_exact(per_window).map(mean).collect();
-    let mean = mean(&windows);
+    verdict(&windows, cusum(last))
+}
+
+/// Judges the last [`WINDOWS`] of `windows` by spread and trend alone: for numbers that exist once a window, such as a
+/// quantile. `None` if there are too few of them.
+pub fn judge_windows(windows: &[f64]) -> Option<Steady> {
+    verdict(windows.get(windows.len().checked_sub(WINDOWS)?..)?, 0.0)
+}
+
+fn verdict(windows: &[f64], cusum: f64) -> Option<Steady> {
+    let mean = mean(windows);
     if !mean.is_finite() || mean <= 0.0 {
         return None;
     }
@@ -41,14 +68,13 @@ pub fn judge(series: &[f64], per_window: usize) -> Option<Steady> {
         .iter()
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), at| (low.min(*at), high.max(*at)));
     let spread = (high - low) / mean;
-    let trend = slope(&windows) * (WINDOWS - 1) as f64 / mean;
-    let cusum = cusum(last);
+    let trend = slope(windows) * (WINDOWS - 1) as f64 / mean;
     let ok = spread <= SPREAD_MAX && trend.abs() <= TREND_MAX && cusum <= CUSUM_ALARM;
     Some(Steady { ok, spread, trend, cusum })
 }
 
 /// Slope of the line of least squares through (0, y0), (1, y1), ...
-fn slope(values: &[f64]) -> f64 {
+pub fn slope(values: &[f64]) -> f64 {
     let middle = (values.len() as f64 - 1.0) / 2.0;
     let centre = mean(values);
     let places = values.iter().enumerate().map(|(place, value)| (place as f64 - middle, value - centre));
@@ -114,5 +140,12 @@ mod tests {
         assert_eq!(judge(&[0.0; 50], 10), None);
         assert_eq!(judge(&[1.0; 50], 0), None);
         assert!(judge(&[1.0; 50], 10).is_some_and(|steady| steady.ok));
+        assert_eq!(judge_windows(&[1.0; 4]), None);
+        assert_eq!(
+            judge_windows(&[9.0, 1.0, 1.0, 1.0, 1.0, 1.0]).and_then(|steady| steady.complaint()),
+            None
+        );
+        let falling = judge_windows(&[5.0, 4.5, 4.0, 3.5, 3.0]).and_then(|steady| steady.complaint());
+        assert_eq!(falling.as_deref(), Some("falls by 50 % over 5 windows"));
     }
 }

@@ -19,6 +19,19 @@ pub struct Limits {
     pub cpu_cores: Option<f64>,
 }
 
+/// Where version 1 of the controller `name` is mounted.
+pub(super) fn controller<'m>(mounts: &'m [Mount], name: &str) -> Option<&'m Mount> {
+    let has = |mount: &&Mount| mount.options.split([' ', ',']).any(|word| word == name);
+    mounts.iter().filter(|mount| mount.file_system == "cgroup").find(has)
+}
+
+/// The directory of the group `path` below `mount`.
+pub(super) fn group_dir(mount: &Mount, path: &str) -> PathBuf {
+    let path = Path::new(path);
+    let below = path.strip_prefix(&mount.root).or(path.strip_prefix("/")).unwrap_or(Path::new(""));
+    mount.point.join(below)
+}
+
 impl Limits {
     /// Those of this process.
     pub fn of_this_process(mounts: &[Mount]) -> Limits {
@@ -39,9 +52,8 @@ impl Limits {
                 });
             }
             let v1 = |name: &str| {
-                let has = |mount: &&Mount| mount.options.split([' ', ',']).any(|word| word == name);
                 let named = controllers.split(',').any(|word| word == name);
-                mounts.iter().filter(|mount| mount.file_system == "cgroup" && named).find(has)
+                controller(mounts, name).filter(|_| named)
             };
             limits.look(v1("memory"), path, "v1 memory", |dir, limits| {
                 limits.memory(number(dir, "memory.limit_in_bytes"));
@@ -58,8 +70,7 @@ impl Limits {
     /// Looks at the group `path` and at all groups around it.
     fn look(&mut self, mount: Option<&Mount>, path: &str, what: &str, read: impl Fn(&Path, &mut Limits)) {
         let Some(mount) = mount else { return };
-        let below = Path::new(path).strip_prefix(&mount.root).unwrap_or(Path::new(""));
-        let group: PathBuf = mount.point.join(below);
+        let group = group_dir(mount, path);
         for dir in group.ancestors().take_while(|dir| dir.starts_with(&mount.point)) {
             read(dir, self);
         }

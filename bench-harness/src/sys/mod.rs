@@ -2,6 +2,7 @@
 
 pub mod ack;
 pub mod build;
+pub mod cgroup;
 pub mod device;
 pub mod disk;
 pub mod host;
@@ -9,4 +10,5 @@ pub mod interrupt;
 pub mod limits;
 pub mod map;
 pub mod mount;
+pub mod page_cache;
 pub mod proc;

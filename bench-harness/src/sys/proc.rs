@@ -4,14 +4,14 @@
 //! `rchar` and `wchar` of `/proc/self/io` count the bytes of read and write calls exactly, direct I/O included;
 //! mapped files are invisible to them.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::time::{ClockId, clock_gettime};
 
 /// Bytes that the harness itself read from files so far.
 static OWN_READ_BYTES: AtomicU64 = AtomicU64::new(0);
-/// Bytes that finished helper threads of the harness wrote: progress lines.
+/// Bytes that the harness itself wrote: progress lines of finished helper threads, traces.
 static OWN_WRITE_BYTES: AtomicU64 = AtomicU64::new(0);
 
 /// Bytes through read and write calls of this process, the harness's own taken off.
@@ -120,6 +120,67 @@ pub fn note_own_writes_of_this_thread() {
     OWN_WRITE_BYTES.fetch_add(written.unwrap_or(0), Ordering::Relaxed);
 }
 
+/// A file that the harness writes while a phase runs: what goes into it does not pass for writes of an engine.
+#[derive(Debug)]
+pub struct OwnFile(std::io::BufWriter<Counted>);
+
+#[derive(Debug)]
+struct Counted(std::fs::File);
+
+impl OwnFile {
+    /// Makes the file at `path`, or empties it.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn create(path: &std::path::Path) -> std::io::Result<OwnFile> {
+        Ok(OwnFile(std::io::BufWriter::with_capacity(1 << 20, Counted(std::fs::File::create(path)?))))
+    }
+}
+
+/// A file that the harness reads while a phase runs: what comes out of it does not pass for reads of an engine.
+#[derive(Debug)]
+pub struct OwnInput(std::fs::File);
+
+impl OwnInput {
+    /// Opens the file at `path`.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn open(path: &std::path::Path) -> std::io::Result<OwnInput> {
+        std::fs::File::open(path).map(OwnInput)
+    }
+}
+
+impl Read for OwnInput {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.0.read(bytes)?;
+        OWN_READ_BYTES.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+impl Write for OwnFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.0.write(bytes)?;
+        OWN_WRITE_BYTES.fetch_add(written as u64, Ordering::Relaxed);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Anonymous memory in RAM, in bytes.
 pub fn rss_anon_bytes() -> Option<u64> {
     field(&read_own("/proc/self/status")?, "RssAnon").map(|kib| kib << 10)
@@ -152,7 +213,6 @@ fn clock_ns(clock: ClockId) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
 
     #[test]
     fn own_reads_are_taken_off_and_writes_are_seen() {

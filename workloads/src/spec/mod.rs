@@ -1,7 +1,9 @@
 //! What a workload file says, with every default filled in: the data, how to run, and the phases in order.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use crate::arrivals::{Arrivals, Rate};
 use crate::keys::KeyKind;
 use crate::op::OpKind;
 use crate::sizes::Sizes;
@@ -11,7 +13,7 @@ mod amount;
 mod phase;
 
 pub use amount::{Amount, Base};
-pub use phase::{Loop, Mix, Order, PhaseKind, PhaseSpec, ReadsFrom, ScanSpec, Until};
+pub use phase::{Loop, Mix, OPEN_DRAIN_SHARE, Order, PhaseKind, PhaseSpec, ReadsFrom, ScanSpec, Until};
 
 /// The least memory budget that a share of the data comes to, in bytes: engines need some whatever the data.
 pub const MEMORY_SHARE_MIN: u64 = 1 << 20;
@@ -100,9 +102,17 @@ pub struct RunSpec {
     pub seed: u64,
     /// How often the whole run is repeated.
     pub repeats: u32,
+    /// Whether files are synced and the page cache is asked to forget them between phases.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_false"))]
+    pub drop_caches: bool,
     /// Options by the engine they are for, as `--engine` takes them: "filter=classic:filter_bits=5".
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "BTreeMap::is_empty"))]
     pub engine: BTreeMap<String, String>,
+}
+
+#[cfg(feature = "serde")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// What a write survives once it is acknowledged.
@@ -228,9 +238,54 @@ impl Spec {
         spec
     }
 
-    /// What makes the workload impossible, in one line: a range delete must find the records of a thread side by
-    /// side in key order. Ask again after changing the number of threads.
+    /// Looks for traces with relative names in `folder`, that of the workload file.
+    pub fn find_traces_in(&mut self, folder: &Path) {
+        let find = |file: &mut String| *file = folder.join(&*file).to_string_lossy().into_owned();
+        for phase in &mut self.phases {
+            phase.trace.iter_mut().for_each(find);
+            if let Loop::Open(Arrivals::Trace { file }) = &mut phase.arrival {
+                find(file);
+            }
+        }
+    }
+
+    /// What makes the workload impossible, in one line: an open loop needs an end and a known rate, a range delete must
+    /// find the records of a thread side by side in key order. Ask again after changing the number of threads.
     pub fn problem(&self) -> Option<String> {
+        self.open_problem().or_else(|| self.replay_problem()).or_else(|| self.range_problem())
+    }
+
+    /// A share of a capacity needs one, and a timetable an end.
+    fn open_problem(&self) -> Option<String> {
+        let mut is_known = false;
+        for phase in &self.phases {
+            is_known |= phase.is_closed_measure();
+            let Loop::Open(arrivals) = &phase.arrival else { continue };
+            if matches!(arrivals.rate(), Some(Rate::TimesMax(_))) && !is_known {
+                return Some(format!(
+                    "the rate of phase \"{}\" is a share of a capacity that no closed loop before it measures; put a \
+                     measured phase before it, or give requests a second",
+                    phase.name
+                ));
+            }
+            if phase.until.ops.is_none() && phase.until.cap_s().is_none() {
+                return Some(format!("the open loop of phase \"{}\" needs an end by ops or s", phase.name));
+            }
+        }
+        None
+    }
+
+    /// A replay empties the store, and what it leaves no generator knows.
+    fn replay_problem(&self) -> Option<String> {
+        let replay = self.phases.iter().position(|phase| phase.kind == PhaseKind::Replay)?;
+        let after = self.phases[replay..].iter().find(|phase| phase.kind.has_ops())?;
+        Some(format!(
+            "phase \"{}\" follows a replay, whose records it does not know; put it before, or leave it out",
+            after.name
+        ))
+    }
+
+    fn range_problem(&self) -> Option<String> {
         let phase = self.phases.iter().find(|phase| phase.ops.share(OpKind::DeleteRange) > 0.0)?;
         let (kind, threads) = (self.data.key.kind, self.run.threads.max(1));
         let wanted = match kind {

@@ -1,10 +1,15 @@
 //! The phases of a workload: what each does, with which operations, and when it ends.
 
 use super::Amount;
+#[cfg(feature = "serde")]
+use super::is_false;
 use crate::arrivals::Arrivals;
 use crate::dist::Dist;
 use crate::op::OpKind;
 use crate::sizes::Sizes;
+
+/// The share of its time that an open loop may go on for, to answer what waits when the arrivals end.
+pub const OPEN_DRAIN_SHARE: f64 = 0.5;
 
 /// One phase. Serialised with the keys that have an effect in its kind alone, so that what a result shows can be
 /// read again.
@@ -144,6 +149,17 @@ pub enum Loop {
 }
 
 impl Loop {
+    /// Multiplies the times of bursts and tides, the rates staying as they are.
+    pub fn stretch(&mut self, factor: f64) {
+        match self {
+            Loop::Open(Arrivals::OnOff { on_s, off_s, .. }) => {
+                (*on_s, *off_s) = (*on_s * factor, *off_s * factor)
+            }
+            Loop::Open(Arrivals::Sine { period_s, .. }) => *period_s *= factor,
+            Loop::Open(_) | Loop::Closed => {}
+        }
+    }
+
     /// The word of the file format.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -239,7 +255,7 @@ pub struct Until {
     /// After so many seconds: a cap when a count stands beside it.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub s: Option<f64>,
-    /// When throughput and write amplification hold still, but not before `min_s` and not after `max_s`.
+    /// When throughput, write amplification, space and the 99th percentile hold still, but not before `min_s` and not after `max_s`.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_false"))]
     pub steady: bool,
     /// The least time of a phase that ends when steady, in seconds.
@@ -248,14 +264,12 @@ pub struct Until {
     /// The most time of a phase that ends when steady, in seconds.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub max_s: Option<f64>,
+    /// The least length of the windows that are looked at, in seconds; none means 10.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub window_s: Option<f64>,
     /// How much debt, in bytes, may be left when a settle or drain ends; none means 0.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub debt_below: Option<Amount>,
-}
-
-#[cfg(feature = "serde")]
-fn is_false(flag: &bool) -> bool {
-    !*flag
 }
 
 impl Until {
@@ -266,6 +280,26 @@ impl Until {
 }
 
 impl PhaseSpec {
+    /// The longest the phase may take, in seconds: an open loop gets half its time again for what waits at the end.
+    pub fn cap_s(&self) -> Option<f64> {
+        let drain = if self.arrival == Loop::Closed { 1.0 } else { 1.0 + OPEN_DRAIN_SHARE };
+        self.until.cap_s().map(|cap| cap * drain)
+    }
+
+    /// The files of traces that it needs.
+    pub fn trace_files(&self) -> impl Iterator<Item = &String> {
+        let timed = match &self.arrival {
+            Loop::Open(Arrivals::Trace { file }) => Some(file),
+            _ => None,
+        };
+        self.trace.iter().chain(timed)
+    }
+
+    /// True if it finds out how much the engine takes when nobody waits: a measured phase in a closed loop.
+    pub fn is_closed_measure(&self) -> bool {
+        self.kind == PhaseKind::Measure && self.arrival == Loop::Closed
+    }
+
     /// True if something else than a clock or a trend ends it: a count, or that its work is done.
     pub fn ends_by_itself(&self) -> bool {
         let until = &self.until;

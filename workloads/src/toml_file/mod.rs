@@ -34,8 +34,10 @@ pub static WORKLOAD: Section = Section {
 };
 static DATA: Section = Section { name: "data", keys: &["records", "key", "value"] };
 static KEY: Section = Section { name: "data.key", keys: &["kind", "order", "series"] };
-static RUN: Section =
-    Section { name: "run", keys: &["memory_budget", "durability", "threads", "seed", "repeats", "engine"] };
+static RUN: Section = Section {
+    name: "run",
+    keys: &["memory_budget", "durability", "threads", "seed", "repeats", "drop_caches", "engine"],
+};
 static VERIFY: Section = Section { name: "verify", keys: &["read_sample", "final_scan"] };
 
 /// Reads a workload from the text of a file; `file` is what errors call it.
@@ -193,6 +195,7 @@ fn run(file: &Table<'_>) -> Result<RunSpec> {
         threads: 1,
         seed: SEED_DEFAULT,
         repeats: 1,
+        drop_caches: false,
         engine: BTreeMap::new(),
     };
     let Some(run) = file.table("run", &RUN)? else { return Ok(spec) };
@@ -210,6 +213,7 @@ fn run(file: &Table<'_>) -> Result<RunSpec> {
     spec.threads = run.integer("threads", 1, THREADS_MAX)?.map_or(spec.threads, |n| n as u32);
     spec.seed = run.integer("seed", 0, u64::MAX)?.unwrap_or(spec.seed);
     spec.repeats = run.integer("repeats", 1, 1_000)?.map_or(spec.repeats, |n| n as u32);
+    spec.drop_caches = run.flag("drop_caches")?.unwrap_or(false);
     Ok(spec)
 }
 

@@ -20,7 +20,7 @@ pub(super) static OPS: Section = Section {
 };
 pub(super) static UNTIL: Section = Section {
     name: "phase.until",
-    keys: &["records", "ops", "user_bytes", "s", "steady", "min_s", "max_s", "debt_below"],
+    keys: &["records", "ops", "user_bytes", "s", "steady", "min_s", "max_s", "window_s", "debt_below"],
 };
 
 const BATCH_MAX: u64 = 1_000_000;
@@ -128,7 +128,7 @@ fn until(table: &Table<'_>, kind: PhaseKind) -> Result<Until> {
         let by_kind: &[&str] = match kind {
             PhaseKind::Load => &["records", "s"],
             PhaseKind::Age => &["ops", "user_bytes", "s"],
-            PhaseKind::Measure => &["ops", "user_bytes", "s", "steady", "min_s", "max_s"],
+            PhaseKind::Measure => &["ops", "user_bytes", "s", "steady", "min_s", "max_s", "window_s"],
             PhaseKind::Settle | PhaseKind::Drain => &["s", "debt_below"],
             PhaseKind::Replay | PhaseKind::Verify => &[],
         };
@@ -162,10 +162,12 @@ fn ends(until: &Table<'_>) -> Result<Until> {
         steady: until.flag("steady")?.unwrap_or(false),
         min_s: until.number("min_s", 0.001, f64::INFINITY)?,
         max_s: until.number("max_s", 0.001, f64::INFINITY)?,
+        window_s: until.number("window_s", 0.1, f64::INFINITY)?,
         debt_below: debt(until, &bases)?,
     };
-    for (key, is_given) in [("min_s", spec.min_s.is_some()), ("max_s", spec.max_s.is_some())] {
-        if is_given && !spec.steady {
+    let given = [("min_s", spec.min_s), ("max_s", spec.max_s), ("window_s", spec.window_s)];
+    for (key, given) in given {
+        if given.is_some() && !spec.steady {
             return Err(until.invalid(key, "has no effect without steady = true"));
         }
     }
