@@ -1,9 +1,8 @@
 //! An open loop tells what a closed one hides: an engine that stalls once is felt by every request that arrived
 //! meanwhile, although it was slow only once.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod liar;
+
 use std::time::Duration;
 
 use bench_harness::metrics::latency::decode;
@@ -11,97 +10,11 @@ use bench_harness::registry::EngineSpec;
 use bench_harness::run::cell::{CellContext, CellRecord};
 use bench_harness::run::{Overrides, Workload};
 use bench_harness::sys::interrupt::Interrupt;
-use kv_api::limits::Limits;
-use kv_api::{
-    BackupReport, Batch, CommitInfo, CompactReport, Durability, EngineInfo, EventListener, IngestReport,
-    KeyRange, Kv, KvRead, MemoryEngine, Result, Scan, ScanOptions, SettleReport, Shape, Snapshot,
-    SortedSource, Stats, VerifyReport,
-};
+use liar::{Liar, Lie};
 
 const STALL: Duration = Duration::from_millis(200);
 /// The write that stalls: among the arrivals of the open loop, behind the load and the closed loop.
 const STALLS_AT: u64 = 40_000;
-
-/// A memory engine that sleeps once.
-struct Sleepy {
-    inner: MemoryEngine,
-    writes: AtomicU64,
-}
-
-impl KvRead for Sleepy {
-    fn get_with(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool> {
-        self.inner.get_with(key, found)
-    }
-
-    fn scan(&self, range: KeyRange<'_>, options: ScanOptions) -> Result<Box<dyn Scan>> {
-        self.inner.scan(range, options)
-    }
-}
-
-impl Kv for Sleepy {
-    fn write(&self, batch: &Batch, durability: Durability) -> Result<CommitInfo> {
-        if self.writes.fetch_add(1, Ordering::Relaxed) == STALLS_AT {
-            std::thread::sleep(STALL);
-        }
-        self.inner.write(batch, durability)
-    }
-
-    fn info(&self) -> EngineInfo {
-        self.inner.info()
-    }
-
-    fn limits(&self) -> Limits {
-        self.inner.limits()
-    }
-
-    fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
-        self.inner.snapshot()
-    }
-
-    fn ingest(&self, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
-        self.inner.ingest(sorted)
-    }
-
-    fn sync(&self) -> Result<()> {
-        self.inner.sync()
-    }
-
-    fn flush(&self) -> Result<()> {
-        self.inner.flush()
-    }
-
-    fn settle(&self, timeout: Duration) -> Result<SettleReport> {
-        self.inner.settle(timeout)
-    }
-
-    fn compact(&self, range: KeyRange<'_>) -> Result<CompactReport> {
-        self.inner.compact(range)
-    }
-
-    fn backup(&self, dir: &Path) -> Result<BackupReport> {
-        self.inner.backup(dir)
-    }
-
-    fn verify(&self) -> Result<VerifyReport> {
-        self.inner.verify()
-    }
-
-    fn stats(&self) -> Stats {
-        self.inner.stats()
-    }
-
-    fn shape(&self) -> Result<Shape> {
-        self.inner.shape()
-    }
-
-    fn subscribe(&self, listener: Arc<dyn EventListener>) {
-        self.inner.subscribe(listener);
-    }
-
-    fn close(&self) -> Result<()> {
-        self.inner.close()
-    }
-}
 
 fn run(measure: &str) -> CellRecord {
     let text = format!(
@@ -120,9 +33,7 @@ fn run(measure: &str) -> CellRecord {
         acks: None,
         record: None,
     };
-    let opener: bench_harness::registry::Opener = Box::new(|_| {
-        Ok(Arc::new(Sleepy { inner: MemoryEngine::new(), writes: AtomicU64::new(0) }) as Arc<dyn Kv>)
-    });
+    let opener: bench_harness::registry::Opener = Box::new(|_| Ok(Liar::open(Lie::Sleeps(STALLS_AT, STALL))));
     context.run("id".to_owned(), 0, &workload, &EngineSpec::plain("sleepy"), &opener).expect("it runs")
 }
 

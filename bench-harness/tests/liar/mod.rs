@@ -1,4 +1,5 @@
 //! Engines that misbehave on purpose, and a buffer that stands for standard output.
+#![allow(dead_code, reason = "each test program needs some of it")]
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,8 @@ pub enum Lie {
     Fails,
     /// A write panics after ten thousand operations.
     Panics,
+    /// One write, after so many others, sleeps.
+    Sleeps(u64, Duration),
 }
 
 /// A memory engine that tells one lie.
@@ -70,6 +73,7 @@ impl Kv for Liar {
                 return Err(Error::io("write a page to", "db/1.pages", source));
             }
             Lie::Panics if is_late => panic!("this panic is part of the test"),
+            Lie::Sleeps(after, stall) if writes == after + 1 => std::thread::sleep(stall),
             _ => {}
         }
         self.inner.write(batch, durability)
