@@ -86,8 +86,11 @@ impl Judge {
 
     /// True if a slice is over at `ms`.
     pub fn is_due(&self, ms: u64) -> bool {
-        let slice_ms = (self.window.as_millis() as u64 / SLICES as u64).max(1);
-        self.looks.last().is_none_or(|last| ms >= last.ms + slice_ms)
+        self.looks.last().is_none_or(|last| ms >= last.ms + self.slice_ms())
+    }
+
+    fn slice_ms(&self) -> u64 {
+        (self.window.as_millis() as u64 / SLICES as u64).max(1)
     }
 
     /// Takes a look at the end of a slice; true if the phase is steady now.
@@ -106,14 +109,13 @@ impl Judge {
 
     /// Slices of one window: a cycle of checkpoints must fit into it, for what comes once a cycle is no trend.
     fn per_window(&self) -> usize {
-        let slice_ms = (self.window.as_millis() as u64 / SLICES as u64).max(1);
         let gained = |look: &Look| Some(look.checkpoints? - self.first.checkpoints?);
         let last = self.looks.last().unwrap_or(&self.first);
         let cycle_ms = match gained(last) {
             Some(checkpoints) if checkpoints > 0 => last.ms / checkpoints,
             _ => 0,
         };
-        SLICES.max(cycle_ms.div_ceil(slice_ms) as usize)
+        SLICES.max(cycle_ms.div_ceil(self.slice_ms()) as usize)
     }
 
     /// What is to be said of the phase as it stands.

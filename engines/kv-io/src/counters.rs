@@ -67,19 +67,12 @@ pub struct ReadCounters {
 impl ReadCounters {
     /// Counts a request that memory could answer.
     pub fn hit(&self, access: Access) {
-        match access {
-            Access::Point => self.point_requests.add(1),
-            Access::Scan => self.scan_requests.add(1),
-        }
+        self.add(access, 1, 0);
     }
 
     /// Counts a request that had to go to the file.
     pub fn miss(&self, access: Access) {
-        self.hit(access);
-        match access {
-            Access::Point => self.point_misses.add(1),
-            Access::Scan => self.scan_misses.add(1),
-        }
+        self.add(access, 1, 1);
     }
 
     /// Counts `requests` at once, `misses` of which had to go to the file.

@@ -152,9 +152,17 @@ impl Ord for Record {
     }
 }
 
+impl SkipIndex {
+    /// Adds `entry`, whose key and value lie in `bytes` from `start` on.
+    fn link(&self, entry: &Entry<'_>, bytes: Arc<[u8]>, start: u32) {
+        let (key_len, value_len) = (to_u32(entry.key.len()), to_u32(entry.value.len()));
+        let record = Record { head: head_of(entry.key), tag: entry.tag, bytes, start, key_len, value_len };
+        self.map.get_or_insert(record, ());
+    }
+}
+
 impl MemIndex for SkipIndex {
     fn insert(&self, entry: Entry<'_>) {
-        let (key_len, value_len) = (to_u32(entry.key.len()), to_u32(entry.value.len()));
         // Zeros first: so all is copied into its place, without a buffer in between.
         let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, entry.key.len() + entry.value.len()).collect();
         if let Some(place) = Arc::get_mut(&mut bytes) {
@@ -162,8 +170,7 @@ impl MemIndex for SkipIndex {
             key.copy_from_slice(entry.key);
             value.copy_from_slice(entry.value);
         }
-        let record = Record { head: head_of(entry.key), tag: entry.tag, bytes, start: 0, key_len, value_len };
-        self.map.get_or_insert(record, ());
+        self.link(&entry, bytes, 0);
     }
 
     fn insert_all(&self, entries: &mut dyn Iterator<Item = Entry<'_>>) {
@@ -172,15 +179,7 @@ impl MemIndex for SkipIndex {
         let bytes: Arc<[u8]> = run.bytes.as_slice().into();
         for (at, span) in run.spans.iter().enumerate() {
             let Some(entry) = run.entry(at) else { continue };
-            let record = Record {
-                head: head_of(entry.key),
-                tag: entry.tag,
-                bytes: Arc::clone(&bytes),
-                start: to_u32(span.start),
-                key_len: to_u32(span.key_len),
-                value_len: to_u32(span.value_len),
-            };
-            self.map.get_or_insert(record, ());
+            self.link(&entry, Arc::clone(&bytes), to_u32(span.start));
         }
     }
 
