@@ -99,12 +99,13 @@ impl<V> BlockCache<V> {
         Some(Arc::clone(&entry.value))
     }
 
-    /// Keeps a block that takes `charge` bytes, replacing one under the same key. Older ones go as space needs.
-    pub fn insert(&self, file: u64, offset: u64, value: Arc<V>, charge: u64) {
+    /// Keeps a block that takes `charge` bytes, replacing one under the same key. Returns the older ones that had to
+    /// go, so that the caller can use their memory again, or drop them while no lock is held.
+    pub fn insert(&self, file: u64, offset: u64, value: Arc<V>, charge: u64) -> Vec<Arc<V>> {
         let entry = Entry { key: (file, offset), value, charge: charge + ENTRY_BYTES, used: false };
-        // What goes is dropped after the lock is free.
         let mut evicted = Vec::new();
         lock(self.shard(entry.key)).insert(entry, &mut evicted);
+        evicted
     }
 
     /// Drops the blocks of a file. Costs a look at every entry.
@@ -283,7 +284,7 @@ mod tests {
                         let offset = (step * 7919 + thread * 31) % 8000;
                         match cache.get(1, offset) {
                             Some(found) => assert_eq!(*found, offset),
-                            None => cache.insert(1, offset, Arc::new(offset), 4096),
+                            None => drop(cache.insert(1, offset, Arc::new(offset), 4096)),
                         }
                         if step % 5000 == 4999 {
                             cache.remove_file(1);

@@ -25,6 +25,7 @@ use kv_io::vfs::Map;
 
 use crate::entry::{Entry, Tag, compare, head32, shared_prefix};
 use crate::num::{to_u32, to_u64, wide};
+use crate::sstable::spares::Spares;
 
 /// Bytes before the prefix.
 pub const HEADER_LEN: usize = 12;
@@ -39,7 +40,7 @@ pub const SHARED_LEN_MAX: usize = 48 << 10;
 #[derive(Debug, Clone)]
 pub enum BlockBytes {
     /// Its own, without padding: what the cache holds. Aligned memory would cost an allocator twice the bytes.
-    Own(Box<[u8]>),
+    Own(Vec<u8>),
     /// A piece of a larger read.
     Buffer(Arc<AlignedBuf>, Range<usize>),
     /// In a mapped table.
@@ -117,10 +118,18 @@ impl Block {
         }
     }
 
-    /// The same block in memory of its own, so that it does not hold a larger read.
-    pub fn detached(&self) -> Block {
+    /// The same block in memory of its own, taken from `spares`, so that it does not hold a larger read.
+    pub fn detached(&self, spares: &Spares) -> Block {
         let bytes = self.bytes.get().get(..self.used).unwrap_or_default();
-        Block { bytes: BlockBytes::Own(bytes.into()), ..*self }
+        Block { bytes: BlockBytes::Own(spares.copy_of(bytes)), ..*self }
+    }
+
+    /// The memory that it alone holds, to be used again; `None` if it reads somebody else's.
+    pub fn into_own(self) -> Option<Vec<u8>> {
+        match self.bytes {
+            BlockBytes::Own(bytes) => Some(bytes),
+            BlockBytes::Buffer(..) | BlockBytes::Mapped(..) => None,
+        }
     }
 
     /// Number of entries.
@@ -135,7 +144,11 @@ impl Block {
 
     /// Bytes of memory to charge for it.
     pub fn bytes(&self) -> u64 {
-        to_u64(self.bytes.get().len()) + 128
+        let held = match &self.bytes {
+            BlockBytes::Own(bytes) => bytes.capacity(),
+            BlockBytes::Buffer(_, range) | BlockBytes::Mapped(_, range) => range.len(),
+        };
+        to_u64(held) + 128
     }
 
     /// What all its keys begin with.

@@ -106,10 +106,9 @@ impl TableCursor {
         }
         let bytes_max = AHEAD_MIN << (self.missed - AHEAD_AFTER).min(AHEAD_DOUBLINGS);
         let blocks = self.table.blocks_from(block_no, bytes_max, Cause::ScanRead)?;
-        self.ahead = blocks.iter().map(|block| Arc::new(block.detached())).collect();
-        for (i, block) in self.ahead.iter().enumerate() {
-            self.table.keep(block_no + i, block);
-        }
+        // One after the other, so that the memory of a block that goes serves the next that comes.
+        let keep = |(i, block): (usize, &Arc<Block>)| self.table.keep_detached(block_no + i, block);
+        self.ahead = blocks.iter().enumerate().map(keep).collect();
         self.table.count_ahead();
         self.ahead_from = block_no + 1;
         self.ahead.pop_front().ok_or_else(|| self.table.damaged(0, format!("block {block_no} is missing")))

@@ -17,6 +17,7 @@ pub mod cursor;
 pub mod footer;
 pub mod index;
 pub mod reader;
+pub mod spares;
 pub mod writer;
 
 use std::sync::Arc;

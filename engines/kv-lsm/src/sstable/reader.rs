@@ -24,6 +24,7 @@ use crate::sstable::block::{Block, BlockBytes, used_len};
 use crate::sstable::bloom::Filter;
 use crate::sstable::footer::{FOOTER_LEN, Footer, Section};
 use crate::sstable::index::Index;
+use crate::sstable::spares::Spares;
 use crate::sstable::{Described, TableMeta, decode_tombstones};
 
 /// What all tables of one engine share: files, cache, counters, and the list of files to remove.
@@ -40,6 +41,8 @@ pub struct TableSpace {
     pub mapped: bool,
     /// Blocks in memory.
     pub cache: BlockCache<Block>,
+    /// Memory of blocks that left the cache, for those that enter it.
+    pub spares: Spares,
     /// Requests for data blocks.
     pub data_reads: ReadCounters,
     /// Requests for index blocks; the index is in memory, so none misses.
@@ -84,6 +87,7 @@ impl TableSpace {
             direct,
             mapped,
             cache: BlockCache::new(cache_bytes_max),
+            spares: Spares::default(),
             data_reads: ReadCounters::default(),
             index_reads: ReadCounters::default(),
             filter_reads: ReadCounters::default(),
@@ -107,6 +111,14 @@ impl TableSpace {
     /// True if files wait to be removed.
     pub fn has_dead(&self) -> bool {
         !lock(&self.dead).is_empty()
+    }
+
+    /// Puts a block into the cache; the memory of those that leave for it is used again.
+    fn keep(&self, table: u64, offset: u64, block: &Arc<Block>) {
+        let evicted = self.cache.insert(table, offset, Arc::clone(block), block.bytes());
+        for bytes in evicted.into_iter().filter_map(Arc::into_inner).filter_map(Block::into_own) {
+            self.spares.give(bytes);
+        }
     }
 
     /// Removes the files of tables whose last user is gone; returns how many. One that cannot be removed is left
@@ -320,7 +332,7 @@ impl Table {
             Access::Scan => Cause::ScanRead,
         };
         let block = Arc::new(self.read_block(place.clone(), cause)?);
-        self.space.cache.insert(self.meta.id, place.start, Arc::clone(&block), block.bytes());
+        self.space.keep(self.meta.id, place.start, &block);
         Ok(block)
     }
 
@@ -334,11 +346,13 @@ impl Table {
         self.map.is_some()
     }
 
-    /// Puts a block that was read ahead into the cache.
-    pub fn keep(&self, i: usize, block: &Arc<Block>) {
+    /// Puts a block that was read ahead into the cache, in memory of its own, and returns it so.
+    pub fn keep_detached(&self, i: usize, block: &Block) -> Arc<Block> {
+        let block = Arc::new(block.detached(&self.space.spares));
         if let Some(place) = self.index.place(i) {
-            self.space.cache.insert(self.meta.id, place.start, Arc::clone(block), block.bytes());
+            self.space.keep(self.meta.id, place.start, &block);
         }
+        block
     }
 
     /// Counts a block that a scan asked for and that had to be read, alone or ahead.
@@ -360,7 +374,8 @@ impl Table {
                 with_scratch(wide.len, |buffer| {
                     self.read_into(&wide, buffer, cause)?;
                     let block = buffer.get(wide.lead..wide.lead + len).unwrap_or_default();
-                    Ok(BlockBytes::Own(block.get(..used_len(block)).unwrap_or_default().into()))
+                    let used = block.get(..used_len(block)).unwrap_or_default();
+                    Ok(BlockBytes::Own(self.space.spares.copy_of(used)))
                 })?
             }
         };
