@@ -9,6 +9,8 @@ const SMOKE_SECONDS_FACTOR: f64 = 1.0 / 25.0;
 const SMOKE_WAIT_SECONDS: f64 = 600.0;
 /// What one batch may be of the memory budget.
 const BATCH_SHARE_MAX: f64 = 0.125;
+/// Data that is a multiple of the memory is beyond it with this one too, and a sweep of twenty cells takes seconds.
+const SMOKE_MEMORY_FACTOR_MAX: f64 = 4.0;
 const SMOKE_BUDGET_MIN: u64 = MIB;
 const LAB: Size = Size { memory_budget: 32 * MIB, data_bytes: 320 * MIB, seconds_factor: 6.0 };
 const FULL: Size = Size { memory_budget: 256 * MIB, data_bytes: 2_560 * MIB, seconds_factor: 60.0 };
@@ -24,7 +26,7 @@ struct Size {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 pub enum Scale {
-    /// A fiftieth of records, operations and memory (1 MiB at least). Counts end its phases, never a clock, so that
+    /// A fiftieth of records, operations and memory (1 MiB at least); data of many times the memory is four times it. Counts end its phases, never a clock, so that
     /// a busy machine does the same work as an idle one; a phase that is to end when steady ends after as many
     /// operations as there are records, too soon to be judged; a phase that has only a time takes a 25th of it.
     Smoke,
@@ -78,7 +80,12 @@ impl Spec {
                     let budget = (given as f64 / SMOKE_DIVISOR) as u64;
                     spec.run.memory_budget = Amount::Count(budget.max(SMOKE_BUDGET_MIN).min(given));
                 }
-                spec.data.records = times(self.data.records, 1.0 / SMOKE_DIVISOR);
+                spec.data.records = match times(self.data.records, 1.0 / SMOKE_DIVISOR) {
+                    Amount::Times { factor, of } => {
+                        Amount::Times { factor: factor.min(SMOKE_MEMORY_FACTOR_MAX), of }
+                    }
+                    count => count,
+                };
                 (1.0 / SMOKE_DIVISOR, SMOKE_SECONDS_FACTOR)
             }
             Scale::Lab => spec.resize(self, &LAB),
