@@ -279,7 +279,8 @@ fn fairness(cells: &[CellRecord]) -> impl Iterator<Item = String> {
         live > number(cell, "/run/memory_budget")
     });
     let engines: BTreeSet<_> = cells.iter().map(|cell| &cell.engine.label).collect();
-    let capped: Vec<_> = cells.iter().filter(|cell| !cell.did_whole_stream()).map(label).collect();
+    let capped: Vec<_> =
+        cells.iter().filter(|cell| !cell.is_complete() || cell.was_cut()).map(label).collect();
     let over: Vec<_> =
         cells.iter().filter(|cell| peak(cell) > number(cell, "/run/memory_budget")).map(label).collect();
     let mut notes: Vec<String> = Vec::new();

@@ -147,11 +147,15 @@ impl CellRecord {
         self.phases.iter().filter_map(|phase| phase.steady.as_ref()).any(|steady| !steady.ok)
     }
 
+    /// True if a time cap ended a phase with operations before its counts did.
+    pub fn was_cut(&self) -> bool {
+        let ops = |phase: &&PhaseRecord| matches!(phase.kind.as_str(), "load" | "age" | "measure" | "replay");
+        self.phases.iter().filter(ops).any(|phase| phase.capped.is_some())
+    }
+
     /// True if every client did all its operations, so that the contents do not depend on speed.
     pub fn did_whole_stream(&self) -> bool {
-        let ops = |phase: &&PhaseRecord| matches!(phase.kind.as_str(), "load" | "age" | "measure" | "replay");
-        self.is_complete()
-            && self.phases.iter().filter(ops).all(|phase| phase.capped.is_none() && !phase.by_clock)
+        self.is_complete() && !self.was_cut() && self.phases.iter().all(|phase| !phase.by_clock)
     }
 }
 
