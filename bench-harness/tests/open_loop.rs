@@ -32,6 +32,8 @@ fn run(measure: &str) -> CellRecord {
         keep: false,
         acks: None,
         record: None,
+        trust: None,
+        own_process: false,
     };
     let opener: bench_harness::registry::Opener = Box::new(|_| Ok(Liar::open(Lie::Sleeps(STALLS_AT, STALL))));
     context.run("id".to_owned(), 0, &workload, &EngineSpec::plain("sleepy"), &opener).expect("it runs")

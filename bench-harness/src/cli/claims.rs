@@ -240,6 +240,7 @@ impl Job<'_> {
         let mut runs = Vec::new();
         for (plan, openers) in prepared {
             let runner = Runner {
+                trust: None,
                 program: self.program.as_deref(),
                 ground: plan.ground,
                 data_dir: &self.args.dir,

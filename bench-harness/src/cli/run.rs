@@ -234,6 +234,7 @@ impl Job<'_> {
             acks,
             record: self.record,
             limit: place.zip(self.options.cgroup),
+            trust: result.calibration.as_ref().map(|calibration| calibration.trust),
             interrupt,
         };
         for (run, open) in self.plan.cells().zip(openers) {

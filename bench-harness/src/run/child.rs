@@ -18,6 +18,7 @@ use workloads::toml_file;
 
 use super::cell::{self, CellContext, CellRecord};
 use super::plan::{Ground, Run, Workload};
+use crate::calibrate::trust::Trust;
 use crate::error::{Exit, Failure, Result};
 use crate::registry::{EngineSpec, Opener, Registry};
 use crate::report::result::write_whole;
@@ -55,6 +56,9 @@ pub struct Order {
     pub keep: bool,
     /// Whether progress lines are wanted.
     pub draw: bool,
+    /// What calibration found the counters worth; `None`: not calibrated.
+    #[serde(default)]
+    pub trust: Option<Trust>,
     /// Where the reply goes.
     #[serde(with = "path_bytes")]
     pub reply: PathBuf,
@@ -137,6 +141,8 @@ impl Order {
             keep: self.keep,
             acks: None,
             record: None,
+            trust: self.trust,
+            own_process: true,
         };
         context.run(self.id.clone(), self.block, &workload, &self.engine, &opener)
     }
@@ -211,6 +217,8 @@ pub struct Runner<'a> {
     pub record: Option<&'a Path>,
     /// Where groups with a memory limit can be made, and the limit in bytes, if children are to have one.
     pub limit: Option<(&'a Place, u64)>,
+    /// What calibration found the counters worth; `None`: not calibrated.
+    pub trust: Option<Trust>,
     /// Set by the user.
     pub interrupt: &'a Interrupt,
 }
@@ -228,13 +236,17 @@ impl Runner<'_> {
             return order.hand_out(program, run.workload, group.as_ref(), self.interrupt);
         }
         let (data_dir, interrupt, keep, acks) = (self.data_dir, self.interrupt, self.keep, self.acks);
-        CellContext { data_dir, interrupt, draw, keep, acks, record: self.record }.run(
-            id,
-            run.block,
-            run.workload,
-            &run.engine,
-            open,
-        )
+        let context = CellContext {
+            data_dir,
+            interrupt,
+            draw,
+            keep,
+            acks,
+            record: self.record,
+            trust: self.trust,
+            own_process: false,
+        };
+        context.run(id, run.block, run.workload, &run.engine, open)
     }
 
     fn order(&self, id: String, run: &Run<'_>, draw: bool) -> Result<Order> {
@@ -248,6 +260,7 @@ impl Runner<'_> {
             data_dir: absolute(self.data_dir),
             keep: self.keep,
             draw,
+            trust: self.trust,
             reply: absolute(self.reply_dir).join(format!(".reply-{}", std::process::id())),
             parent: std::process::id(),
         })

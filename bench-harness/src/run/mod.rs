@@ -3,7 +3,8 @@
 //! fresh directory and runs the workload's phases (`phase.rs`): client threads (`client.rs`) send operations in a
 //! closed loop, or in an open one when they are due (`open.rs`), one watcher (`watch.rs`) samples, draws and judges
 //! whether the phase is steady (`steady.rs`), `verify.rs` compares the store with the oracle, and
-//! `checks.rs` decides whether the numbers can be trusted.
+//! `checks.rs` decides whether the numbers can be trusted, with
+//! what the device counted (`truth.rs`).
 
 pub mod cell;
 pub mod checks;
@@ -16,6 +17,7 @@ pub mod phase;
 pub mod plan;
 pub mod progress;
 pub mod steady;
+pub mod truth;
 pub mod verify;
 pub mod watch;
 

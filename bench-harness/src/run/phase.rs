@@ -23,6 +23,7 @@ use crate::sys::disk;
 use crate::sys::interrupt::Interrupt;
 use crate::sys::page_cache;
 use crate::sys::proc::{self, Cpu, ProcIo};
+use crate::sys::threads::ThreadTimes;
 use crate::trace::replay::send;
 use crate::trace::{self, Model, ReplayError, TraceFile};
 
@@ -51,6 +52,8 @@ pub struct Stage<'a, E: ?Sized> {
     pub draw: bool,
     /// Where acknowledged operations are noted, if they are.
     pub acks: Option<&'a AckLog>,
+    /// CPU time by thread: each thread that a phase starts notes its end.
+    pub threads: &'a ThreadTimes,
 }
 
 /// What must be in the store.
@@ -148,6 +151,7 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
                 reached: &reached,
             }),
             over: &over,
+            threads: self.threads,
         };
         if let Some(acks) = self.acks {
             acks.begin_phase(index);
@@ -219,7 +223,7 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
                     let slot = self.acks.map(|acks| acks.slot(thread, index));
                     let client = Client::new(&shared, oracle, stream, progress, slot)
                         .paced(timetable.map(|timetable| timetable.pacer(thread)));
-                    scope.spawn(move || client.run())
+                    scope.spawn(move || noting_end(self.threads, || client.run()))
                 })
                 .collect();
             clients.into_iter().map(|client| client.join().unwrap_or_else(|_| panicked())).collect()
@@ -472,4 +476,11 @@ fn panicked() -> Tally {
         action: "this operation: the engine panicked; its message is on standard error",
     };
     Tally { issued: 1, errors: 1, error: Some(error), ..Tally::default() }
+}
+
+/// Does `work`, and takes note of the thread's CPU time when it is done.
+fn noting_end<T>(threads: &ThreadTimes, work: impl FnOnce() -> T) -> T {
+    let done = work();
+    threads.note_end();
+    done
 }

@@ -13,6 +13,7 @@ use super::open::Timetable;
 use super::progress::{Progress, Times};
 use super::steady::{Judge, Look};
 use crate::metrics::{Sample, SteadyRecord};
+use crate::sys::threads::ThreadTimes;
 use crate::sys::{disk, proc};
 use crate::units::count;
 
@@ -69,6 +70,8 @@ pub struct Watch<'a, E: ?Sized> {
     pub steady: Option<SteadyEnd<'a>>,
     /// Set when the phase is over.
     pub over: &'a AtomicBool,
+    /// Told every 200 ms which threads there are.
+    pub threads: &'a ThreadTimes,
 }
 
 impl<E: Kv + ?Sized> Watch<'_, E> {
@@ -92,6 +95,7 @@ impl<E: Kv + ?Sized> Watch<'_, E> {
                 seen.samples.push(sample);
             }
             if over || tick.is_multiple_of(2) {
+                self.threads.look();
                 seen.rss_anon_peak_bytes = seen.rss_anon_peak_bytes.max(proc::rss_anon_bytes());
             }
             if let Some(end) = &self.steady {
@@ -119,6 +123,7 @@ impl<E: Kv + ?Sized> Watch<'_, E> {
         }
         proc::note_own_writes_of_this_thread();
         seen.steady = judge.map(|judge| judge.verdict());
+        self.threads.note_end();
         seen
     }
 

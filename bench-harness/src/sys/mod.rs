@@ -12,3 +12,4 @@ pub mod map;
 pub mod mount;
 pub mod page_cache;
 pub mod proc;
+pub mod threads;

@@ -125,7 +125,7 @@ impl Kv for Liar {
         }
         if self.lie == Lie::HasNoCause {
             stats.io = Some(IoStats::default());
-            stats.io_total = Some(IoTotal { read_bytes: 0, write_bytes: 1 });
+            stats.io_total = Some(IoTotal { write_bytes: 1, ..IoTotal::default() });
         }
         stats
     }

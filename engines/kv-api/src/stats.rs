@@ -43,6 +43,10 @@ pub struct IoTotal {
     pub read_bytes: u64,
     /// Bytes that write calls of the system took.
     pub write_bytes: u64,
+    /// The same writes in whole pages of 4 KiB, as they must reach a device: buffered ones that touch pages next to each
+    /// other or again before the next sync share them.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub write_page_bytes: u64,
 }
 
 /// What moved, by cause.

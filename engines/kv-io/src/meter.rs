@@ -90,6 +90,7 @@ impl Meter {
         Some(IoTotal {
             read_bytes: now.read_bytes.saturating_sub(before.read_bytes),
             write_bytes: now.write_bytes.saturating_sub(before.write_bytes),
+            write_page_bytes: now.write_page_bytes.saturating_sub(before.write_page_bytes),
         })
     }
 

@@ -35,7 +35,37 @@ pub struct RealVfs {
 #[derive(Debug, Default)]
 struct Moved {
     read_bytes: CachePadded<AtomicU64>,
-    write_bytes: CachePadded<AtomicU64>,
+    written: CachePadded<Written>,
+}
+
+#[derive(Debug, Default)]
+struct Written {
+    bytes: AtomicU64,
+    pages: AtomicU64,
+}
+
+/// The unit of the page cache, in bytes.
+const PAGE_BYTES: u64 = 4096;
+
+/// The pages of a buffered file that wait for a sync, as far as one stretch can tell: a log touches its last page again
+/// and again, and frames go where zeros are on their way, yet each page reaches the device once.
+#[derive(Debug, Default)]
+struct Waiting {
+    start: u64,
+    end: u64,
+}
+
+impl Waiting {
+    /// Adds a write of `len` bytes at `offset`; how many pages more must reach the device.
+    fn add(&mut self, offset: u64, len: u64) -> u64 {
+        let (start, end) = (offset / PAGE_BYTES, (offset + len).div_ceil(PAGE_BYTES));
+        if start < self.start || start > self.end {
+            *self = Waiting { start, end: start };
+        }
+        let more = end.saturating_sub(self.end);
+        self.end = self.end.max(end);
+        more
+    }
 }
 
 impl RealVfs {
@@ -119,7 +149,8 @@ impl Vfs for RealVfs {
             return Err(fail(not_a_file()));
         }
         let direct = AtomicBool::new(options.direct && go_direct(&file));
-        Ok(Arc::new(RealFile { path: path.to_path_buf(), file, direct, moved: Arc::clone(&self.moved) }))
+        let (path, moved, waiting) = (path.to_path_buf(), Arc::clone(&self.moved), Mutex::default());
+        Ok(Arc::new(RealFile { path, file, direct, moved, waiting }))
     }
 
     fn rename(&self, from: &Path, to: &Path, _cause: Cause) -> Result<()> {
@@ -195,7 +226,8 @@ impl Vfs for RealVfs {
     fn moved(&self) -> Option<IoTotal> {
         Some(IoTotal {
             read_bytes: self.moved.read_bytes.load(Ordering::Relaxed),
-            write_bytes: self.moved.write_bytes.load(Ordering::Relaxed),
+            write_bytes: self.moved.written.bytes.load(Ordering::Relaxed),
+            write_page_bytes: self.moved.written.pages.load(Ordering::Relaxed) * PAGE_BYTES,
         })
     }
 }
@@ -253,11 +285,24 @@ struct RealFile {
     file: File,
     direct: AtomicBool,
     moved: Arc<Moved>,
+    waiting: Mutex<Waiting>,
 }
 
 impl RealFile {
     fn is_direct(&self) -> bool {
         self.direct.load(Ordering::Relaxed)
+    }
+
+    fn count_write(&self, offset: u64, len: u64) {
+        let pages =
+            if self.is_direct() { len.div_ceil(PAGE_BYTES) } else { lock(&self.waiting).add(offset, len) };
+        self.moved.written.bytes.fetch_add(len, Ordering::Relaxed);
+        self.moved.written.pages.fetch_add(pages, Ordering::Relaxed);
+    }
+
+    /// Whatever is written from now on may not be covered by the sync that begins.
+    fn begin_sync(&self) {
+        *lock(&self.waiting) = Waiting::default();
     }
 
     fn fail(&self, action: &'static str, error: impl Into<io::Error>) -> Error {
@@ -340,7 +385,7 @@ impl VfsFile for RealFile {
             match self.write_some(offset, rest) {
                 Ok(0) => return Err(self.fail("write", io::Error::from(io::ErrorKind::WriteZero))),
                 Ok(count) => {
-                    self.moved.write_bytes.fetch_add(count as u64, Ordering::Relaxed);
+                    self.count_write(offset, count as u64);
                     offset += count as u64;
                     IoSlice::advance_slices(&mut rest, count);
                 }
@@ -361,10 +406,12 @@ impl VfsFile for RealFile {
     }
 
     fn sync_data(&self, _cause: Cause) -> Result<()> {
+        self.begin_sync();
         self.file.sync_data().map_err(|error| self.fail_sync(error))
     }
 
     fn sync_all(&self, _cause: Cause) -> Result<()> {
+        self.begin_sync();
         self.file.sync_all().map_err(|error| self.fail_sync(error))
     }
 
@@ -379,5 +426,24 @@ impl VfsFile for RealFile {
 
     fn map(&self) -> Option<Arc<dyn Map>> {
         MappedFile::of(&self.file).ok().map(|map| Arc::new(map) as Arc<dyn Map>)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_counted_once_between_two_syncs() {
+        let mut waiting = Waiting::default();
+        assert_eq!(waiting.add(0, 100), 1);
+        assert_eq!(waiting.add(100, 100), 0, "the same page");
+        assert_eq!(waiting.add(4000, 200), 1, "one page more");
+        assert_eq!(waiting.add(8192, 65_536), 16, "zeros ahead");
+        assert_eq!(waiting.add(9000, 60_000), 0, "frames where the zeros are");
+        assert_eq!(waiting.add(1 << 20, 8192), 2, "somewhere else");
+        assert_eq!(waiting.add(0, 1), 1, "the stretch before is forgotten: too many rather than too few");
+        waiting = Waiting::default();
+        assert_eq!(waiting.add(9000, 1), 1, "a sync lies between");
     }
 }

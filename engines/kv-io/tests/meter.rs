@@ -198,7 +198,7 @@ fn what_the_system_calls_moved_is_the_sum_over_the_causes_unless_a_write_went_pa
     put(&*file, 0, 1000, Cause::Flush);
     put(&*file, 10, 7, Cause::Wal);
     file.read_at(990, &mut [0; 100], Cause::PointRead).unwrap();
-    let expected = IoTotal { read_bytes: 10, write_bytes: 1007 };
+    let expected = IoTotal { read_bytes: 10, write_bytes: 1007, write_page_bytes: 4096 };
     assert_eq!(meter.moved(), Some(expected));
     let sum = meter.stats().total();
     assert_eq!((sum.read_bytes, sum.write_bytes), (expected.read_bytes, expected.write_bytes));
