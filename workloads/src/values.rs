@@ -246,13 +246,16 @@ impl Body {
     #[inline]
     fn group(&mut self) -> [u8; GROUP_LEN] {
         let mut group = [0; GROUP_LEN];
-        for row in group.chunks_exact_mut(8 * LANES) {
-            for (word, state) in row.chunks_exact_mut(8).zip(&mut self.lanes) {
-                *state ^= *state << 13;
-                *state ^= *state >> 7;
-                *state ^= *state << 17;
-                word.copy_from_slice(&state.to_le_bytes());
-            }
+        // Arrays rather than slices, and one step for all lanes: lengths known beforehand are what makes vectors.
+        let (words, _) = group.as_chunks_mut::<8>();
+        let (rows, _) = words.as_chunks_mut::<LANES>();
+        for row in rows {
+            self.lanes = self.lanes.map(|state| {
+                let state = state ^ state << 13;
+                let state = state ^ state >> 7;
+                state ^ state << 17
+            });
+            *row = self.lanes.map(u64::to_le_bytes);
         }
         group[8 * self.random_words..].fill(0);
         group
