@@ -13,12 +13,13 @@ const RUNS: usize = 5;
 /// A gibibyte has to be written, and an engine may need room for some times its data.
 const IMAGE_BYTES: u64 = 3 << 30;
 
+/// Values of which one fills most of a page, so that few operations write much.
 const WORKLOAD: &str = "schema = 1\nname = \"device\"\npurpose = \"to write a gibibyte\"\n[data]\n\
-    records = 400_000\nkey = { kind = \"int8\" }\nvalue = { size = 1000 }\n[run]\n\
-    memory_budget = \"32MiB\"\ndurability = \"os\"\nthreads = 1\nseed = 1\n[[phase]]\nkind = \"load\"\nbatch = 500\n\
-    until = { records = \"all\" }\n[[phase]]\nkind = \"measure\"\nops = { update = 1.0 }\n\
-    dist = { kind = \"uniform\" }\nuntil = { ops = 100_000 }\n[[phase]]\nkind = \"drain\"\n\
-    [[phase]]\nkind = \"verify\"\n";
+    records = 120_000\nkey = { kind = \"int8\" }\nvalue = { size = 3000 }\n[run]\n\
+    memory_budget = \"32MiB\"\ndurability = \"os\"\nthreads = 1\nseed = 1\n[[phase]]\nkind = \"load\"\nbatch = 100\n\
+    order = \"sequential\"\nuntil = { records = \"all\", s = 600 }\n[[phase]]\nkind = \"measure\"\n\
+    ops = { update = 1.0 }\ndist = { kind = \"uniform\" }\nuntil = { ops = 40_000, s = 600 }\n[[phase]]\n\
+    kind = \"drain\"\nuntil = { s = 600 }\n[[phase]]\nkind = \"verify\"\n";
 
 /// A file system of its own, gone with its image when this is dropped.
 struct Loop {
@@ -108,7 +109,8 @@ fn the_device_writes_what_the_engines_say_five_times_out_of_five() {
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        let failed = text.lines().find(|line| line.contains("FAILED"));
+        assert!(output.status.success(), "{failed:?} {text}{}", String::from_utf8_lossy(&output.stderr));
         let result = fs::read_to_string(out.path().join(io).join("result.json")).unwrap();
         let found = checks(&serde_json::from_str(&result).unwrap(), "X3");
         assert_eq!(found.len(), 2 * repeats, "btree and lsm");

@@ -20,6 +20,11 @@ const LONG: &str = "schema = 1\nname = \"long\"\npurpose = \"to be stopped\"\n[d
     [run]\nmemory_budget = \"1MiB\"\ndurability = \"os\"\n[[phase]]\nkind = \"load\"\n\
     [[phase]]\nkind = \"measure\"\nops = { get = 1.0 }\nuntil = { s = 300 }\n";
 
+/// What was said, in one line.
+fn unwrapped(said: &[u8]) -> String {
+    String::from_utf8_lossy(said).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -58,9 +63,12 @@ fn a_run_that_crashes_is_reported_and_the_rest_goes_on() {
     let output = program.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = unwrapped(&output.stdout);
     assert!(text.contains("crashed with signal 6") && text.contains("long-btree"), "{text}");
-    assert!(text.contains("read-heavy (zipf)") && text.contains("FAILED"), "the other run is there: {text}");
+    assert!(
+        text.contains("read-heavy (zipf, data 2.21x memory)") && text.contains("FAILED"),
+        "the other run is there: {text}"
+    );
     assert!(dir.path().join("kvlab-data/long-btree/KVLAB").exists(), "what crashed is evidence");
 }
 
@@ -112,7 +120,7 @@ fn repetitions_have_intervals_and_results_can_be_compared() {
         let args = "run read-heavy --scale smoke --repeats 2 --io buffered --memory 64MiB --out";
         let args: Vec<&str> = args.split(' ').chain([out]).collect();
         let output = run(dir.path(), &args);
-        let text = String::from_utf8_lossy(&output.stdout);
+        let text = unwrapped(&output.stdout);
         assert!(output.status.success() && text.contains("medians of 2 repetitions"), "{text}");
         assert!(text.contains("lsm over btree: ops/s"), "{text}");
     }

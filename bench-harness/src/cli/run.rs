@@ -13,6 +13,7 @@ use crate::registry::{EngineSpec, Opener, Registry};
 use crate::report::{ResultFile, table};
 use crate::run::cell::CellRecord;
 use crate::run::child::{Order, Runner};
+use crate::run::overhead;
 use crate::run::plan::{Ground, Plan, Run, Workload, durability};
 use crate::sys::ack::{AckHeader, AckLog};
 use crate::sys::cgroup::Place;
@@ -189,6 +190,7 @@ impl Job<'_> {
         result.notes = self.notes.clone();
         result.baseline = self.options.baseline.clone();
         self.calibrate(&interrupt, &mut result);
+        result.harness = overhead::costs(&self.plan.workloads, &interrupt);
         let grounds = (&interrupt, place.as_ref());
         let ran = self.cells(&openers, acks.as_ref(), earlier.as_ref(), grounds, &mut result);
         // What was done is kept even when a later cell could not begin; a run that did nothing replaces nothing.

@@ -11,3 +11,6 @@ pub use equal::broken_rule;
 pub use group::{Group, groups};
 pub use ratio::{METRICS, Metric, Ratio, ratios};
 pub use typical::typical;
+
+#[cfg(test)]
+pub(crate) use group::tests;

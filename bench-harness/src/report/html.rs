@@ -83,7 +83,8 @@ pub fn page(result: &ResultFile, json: &str, claims: Option<&ClaimsFile>) -> Str
     let shown = typical(&result.cells);
     for (index, workload) in result.workloads().into_iter().enumerate() {
         let cells: Vec<_> = shown.iter().filter(|cell| cell.workload == workload).collect();
-        section(&mut out, result, &cells, if index == 0 { &result.notes } else { &[] });
+        let notes: Vec<&String> = result.notes.iter().chain(&result.warnings).collect();
+        section(&mut out, result, &cells, if index == 0 { &notes } else { &[] });
     }
     if let Some(claims) = claims {
         out.push_str(&super::claims::section(claims));
@@ -95,7 +96,7 @@ pub fn page(result: &ResultFile, json: &str, claims: Option<&ClaimsFile>) -> Str
 }
 
 /// One workload: its setting, what must be known about the run, then each measured phase.
-fn section(out: &mut String, result: &ResultFile, cells: &[&CellRecord], notes: &[String]) {
+fn section(out: &mut String, result: &ResultFile, cells: &[&CellRecord], notes: &[&String]) {
     let _ = writeln!(out, "<p>{}</p>", escape(&super::table::setting(cells)));
     for note in notes {
         let _ = writeln!(out, "<p class=\"dim\">{}</p>", escape(note));
@@ -113,14 +114,16 @@ fn section(out: &mut String, result: &ResultFile, cells: &[&CellRecord], notes: 
             })
             .collect();
         let dist = rows.first().map_or("", |row| row.measure.dist.as_str());
-        let _ = writeln!(out, "<h2>{} <span class=\"dim\">({})</span></h2>", escape(&name), escape(dist));
+        let setting = escape(dist) + &super::table::over_memory(cells);
+        let _ = writeln!(out, "<h2>{} <span class=\"dim\">({setting})</span></h2>", escape(&name));
         let workload = cells.first().map_or("", |cell| cell.workload.as_str());
         if let Some(why) = result.unequal(workload, &name) {
             let why = escape(why);
             let _ = writeln!(out, "<p><span class=\"stamp\">{NOT_EQUAL}</span>{why}</p>");
         }
         out.push_str(&headline(&rows));
-        for line in result.ratios(workload, &name) {
+        let harness = super::trusted::harness(result, workload, &name);
+        for line in harness.into_iter().chain(result.ratios(workload, &name)) {
             let _ = writeln!(out, "<p>{}</p>", escape(&line));
         }
         let beside: Vec<_> = rows.iter().map(|row| (row.label(), &row.measure.model)).collect();

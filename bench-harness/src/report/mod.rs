@@ -1,6 +1,7 @@
 //! How results are shown and kept: the result file (`result.rs`), the terminal summary (`table.rs`), and the page
 //! (`html.rs`) with its figures (`charts.rs`, `svg.rs`); whether engines may be compared (`equal.rs`); what can be
-//! believed (`trusted.rs`); what theory says of the numbers (`theory.rs`); claims (`claims.rs`).
+//! believed (`trusted.rs`) and what to beware of (`warnings.rs`); what theory says of the numbers (`theory.rs`); claims
+//! (`claims.rs`).
 
 pub mod charts;
 pub mod claims;
@@ -13,5 +14,6 @@ pub mod svg;
 pub mod table;
 pub mod theory;
 pub mod trusted;
+pub mod warnings;
 
 pub use result::ResultFile;

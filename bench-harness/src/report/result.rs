@@ -6,12 +6,14 @@ use std::path::Path;
 
 use super::equal::{self, NOT_EQUAL, NotEqual};
 use super::html;
+use super::warnings::warnings;
 use crate::calibrate::Calibration;
 use crate::claims::ClaimsFile;
 use crate::compare;
 use crate::error::{Exit, Failure, Result};
 use crate::run::cell::CellRecord;
 use crate::run::checks::{Check, Verdict, same_contents};
+use crate::run::overhead::HarnessCost;
 use crate::run::plan::Ground;
 use crate::sys::build::Build;
 use crate::sys::host::Host;
@@ -52,11 +54,17 @@ pub struct ResultFile {
     pub baseline: Option<String>,
     /// What a reader must know to judge the numbers.
     pub notes: Vec<String>,
+    /// The pitfalls that these runs are in.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The machine.
     pub host: Host,
     /// What its counters and its device are worth; `None`: not calibrated.
     #[serde(default)]
     pub calibration: Option<Calibration>,
+    /// What the harness itself costs in each measured phase.
+    #[serde(default)]
+    pub harness: Vec<HarnessCost>,
     /// Which way to the disk and who did the upkeep, as asked for.
     pub ground: Ground,
     /// One cell per workload and engine.
@@ -83,7 +91,9 @@ impl ResultFile {
             baseline: None,
             notes: Vec::new(),
             host,
+            warnings: Vec::new(),
             calibration: None,
+            harness: Vec::new(),
             ground,
             cells: Vec::new(),
             between: Vec::new(),
@@ -112,8 +122,7 @@ impl ResultFile {
             let note = "note: the machine was busy before the run began: times are those of a shared machine";
             self.notes.push(note.to_owned());
         }
-        self.notes
-            .extend(fairness(&self.cells).filter(|note| !self.notes.contains(note)).collect::<Vec<_>>());
+        self.warnings = warnings(&self.cells, self.calibration.as_ref());
         let invalid = self.cells.iter().any(CellRecord::is_invalid)
             || self.between.iter().any(|(_, check)| check.verdict == Verdict::Fail);
         let failed = self.cells.iter().any(|cell| cell.failure.is_some());
@@ -134,6 +143,12 @@ impl ResultFile {
         let known = self.not_equal.iter();
         let mut known = known.filter(|known| known.workload == workload && known.measure == measure);
         known.next().map(|known| known.why.as_str())
+    }
+
+    /// What the harness itself costs in a measured phase, in nanoseconds an operation.
+    pub fn harness_ns(&self, workload: &str, measure: &str) -> Option<f64> {
+        let is = |cost: &&HarnessCost| cost.workload == workload && cost.measure == measure;
+        self.harness.iter().find(is).map(|cost| cost.ns_per_op)
     }
 
     /// The workloads, in the order they were run.
@@ -265,56 +280,6 @@ impl ResultFile {
 pub fn now_unix_s() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |since| since.as_secs())
-}
-
-/// What a reader must know before comparing the engines of a run.
-fn fairness(cells: &[CellRecord]) -> impl Iterator<Item = String> {
-    let modes: BTreeSet<_> =
-        cells.iter().filter_map(|cell| cell.info.as_ref()?.io).map(|io| io.to_string()).collect();
-    let number = |cell: &CellRecord, path: &str| cell.spec.pointer(path).and_then(serde_json::Value::as_u64);
-    let label = |cell: &CellRecord| format!("{} on {}", cell.workload, cell.engine.label);
-    let peak = |cell: &CellRecord| cell.phases.iter().map(|phase| phase.memory_peak_bytes).max();
-    let beyond = cells.iter().any(|cell| {
-        let live = cell.phases.iter().map(|phase| phase.live_bytes).max();
-        live > number(cell, "/run/memory_budget")
-    });
-    let engines: BTreeSet<_> = cells.iter().map(|cell| &cell.engine.label).collect();
-    let capped: Vec<_> =
-        cells.iter().filter(|cell| !cell.is_complete() || cell.was_cut()).map(label).collect();
-    let over: Vec<_> =
-        cells.iter().filter(|cell| peak(cell) > number(cell, "/run/memory_budget")).map(label).collect();
-    let mut notes: Vec<String> = Vec::new();
-    if modes.len() > 1 {
-        notes.push("note: the engines obtained different I/O modes: compare bytes, not times".to_owned());
-    }
-    let all_limited = cells.iter().all(|cell| cell.cgroup.is_some());
-    if beyond && modes.contains("buffered") && !all_limited {
-        notes.push(
-            "note: data exceeds the budget and I/O is buffered: the system's page cache serves what the engines \
-             do not hold, so times say little about a disk"
-                .to_owned(),
-        );
-    }
-    if !capped.is_empty() {
-        notes.push(format!(
-            "note: a cap ended a phase early, so not all work was done by {}",
-            capped.join(", ")
-        ));
-    }
-    if !over.is_empty() {
-        notes.push(format!("note: more memory than the budget was declared by {}", over.join(", ")));
-    }
-    if engines.len() > 1 && cells.iter().any(|cell| !cell.own_process) {
-        notes.push(
-            "note: engines ran one after the other in one process, in the order shown: noise of the machine is not \
-             shared out between them, and process memory holds what earlier engines left"
-                .to_owned(),
-        );
-    }
-    if cfg!(debug_assertions) {
-        notes.push("note: built with debug assertions: times mean little, use --release".to_owned());
-    }
-    notes.into_iter()
 }
 
 /// Writes `text` beside `path` and renames it into place.

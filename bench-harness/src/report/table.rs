@@ -33,6 +33,9 @@ pub fn lines(result: &ResultFile) -> Vec<String> {
         for name in measures(&of) {
             out.push(String::new());
             out.extend(block(&name, &of, result.unequal(&workload, &name), result.repetitions(&workload)));
+            if let Some(line) = super::trusted::harness(result, &workload, &name) {
+                out.extend(wrap(&format!("  {line}"), 4));
+            }
             for line in result.ratios(&workload, &name) {
                 out.extend(wrap(&format!("  {line}"), 4));
             }
@@ -53,7 +56,7 @@ pub fn lines(result: &ResultFile) -> Vec<String> {
     out.extend(wrap(&format!("  {}", result.build.summary()), 4));
     out.extend(wrap(&format!("  {}; {}", result.host.summary(), result.host.load_summary()), 4));
     super::trusted::sentences(result).iter().for_each(|line| out.extend(wrap(&format!("  {line}"), 4)));
-    result.notes.iter().for_each(|note| out.extend(wrap(note, 2)));
+    result.notes.iter().chain(&result.warnings).for_each(|note| out.extend(wrap(note, 2)));
     if !result.stamps.is_empty() {
         out.push(format!("*** {} ***", result.stamps.join(", ")));
     }
@@ -121,6 +124,15 @@ pub(super) fn setting(cells: &[&CellRecord]) -> String {
     )
 }
 
+/// How many times the memory budget the data is, for titles: a small one makes a disk benchmark one of memory.
+pub(super) fn over_memory(cells: &[&CellRecord]) -> String {
+    let budget = |cell: &CellRecord| cell.spec.pointer("/run/memory_budget")?.as_u64();
+    let live = cells.iter().flat_map(|cell| &cell.phases).map(|phase| phase.live_bytes).max();
+    let budget = cells.first().and_then(|cell| budget(cell)).filter(|budget| *budget > 0);
+    let times = live.zip(budget).map(|(live, budget)| live as f64 / budget as f64);
+    times.map_or(String::new(), |times| format!(", data {}x memory", three(times)))
+}
+
 /// The names of the measured phases, in order.
 pub(super) fn measures(cells: &[&CellRecord]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
@@ -167,7 +179,7 @@ fn block(name: &str, cells: &[&CellRecord], unequal: Option<&str>, repetitions: 
     let driven = open.map_or("service time, closed loop".to_owned(), |open| {
         format!("open loop ({}), response from the arrival, service from the call", open.arrivals)
     });
-    let mut out = wrap(&format!("{name} ({dist}), {driven}, {repeated}"), 2);
+    let mut out = wrap(&format!("{name} ({dist}{}), {driven}, {repeated}", over_memory(cells)), 2);
     out.extend(unequal.into_iter().flat_map(|why| wrap(&format!("  *** {NOT_EQUAL} *** {why}"), 4)));
     let mut numbers =
         table(&["engine", "ops/s", "wa", "wa open", "B/read", "miss", "sa", "sa peak", "cpu/op"]);

@@ -46,6 +46,15 @@ fn counters(calibration: &Calibration) -> String {
     )
 }
 
+/// What the harness itself costs in a measured phase, beside its results; `None` if that was not measured.
+pub fn harness(result: &ResultFile, workload: &str, measure: &str) -> Option<String> {
+    let ns = result.harness_ns(workload, measure)?;
+    Some(format!(
+        "harness {ns:.0} ns/op: an engine that does nothing would make {}/s",
+        count((1e9 / ns) as u64)
+    ))
+}
+
 /// The rates of the device, a row each: what moved, then requests and bytes a second.
 pub fn rates(calibration: &Calibration) -> Vec<String> {
     let row = |rate: &Rate| {

@@ -418,10 +418,9 @@ fn measures(workload: &Workload, info: Option<&EngineInfo>, phases: &[PhaseRecor
     let measured = phases.iter().enumerate().filter(|(_, phase)| phase.is_reported());
     let made = measured.map(|(index, phase)| {
         let drain = phases.get(index + 1).filter(|next| next.kind == "drain");
-        let is_named = phase.name != "measure";
         let derived = Derived::of(index.checked_sub(1).map(|before| &phases[before]), phase, drain);
         Measure {
-            name: if is_named { phase.name.clone() } else { workload.name.clone() },
+            name: workload.measure_name(index),
             phase: index,
             dist: workloads::generator::dist_name(&workload.spec, index).to_owned(),
             model: Beside::of(&workload.spec, index, info, phase, &derived),

@@ -159,6 +159,12 @@ impl Workload {
         Workload::of(spec, text.to_owned(), overrides)
     }
 
+    /// What the measured phase with this number is called in tables: by its name, or by the workload's if it has none.
+    pub fn measure_name(&self, phase: usize) -> String {
+        let own = self.spec.phases.get(phase).map(|phase| phase.name.as_str());
+        own.filter(|name| *name != "measure").unwrap_or(&self.name).to_owned()
+    }
+
     /// Bytes of disk a run may need.
     pub fn space_needed(&self) -> u64 {
         let inserted: u64 = self
