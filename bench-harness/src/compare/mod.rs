@@ -8,8 +8,8 @@ pub mod sets;
 pub mod typical;
 
 pub use equal::broken_rule;
-pub use group::{Group, groups};
-pub use ratio::{METRICS, Metric, Ratio, ratios};
+pub use group::{Group, Repetition, groups};
+pub use ratio::{METRICS, Metric, Paired, Ratio, ratios};
 pub use typical::typical;
 
 #[cfg(test)]

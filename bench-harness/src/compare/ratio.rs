@@ -3,6 +3,7 @@
 use super::equal::broken_rule;
 use super::group::{Group, Repetition};
 use crate::metrics::Derived;
+use crate::stats::ratio::median;
 use crate::stats::{Interval, Verdict, log_ratio};
 
 /// A number that two engines are compared by.
@@ -41,48 +42,74 @@ pub struct Ratio {
     pub better: Option<bool>,
 }
 
+/// Two engines whose runs may be set against each other.
+pub struct Paired<'g, 'r> {
+    engine: &'g Group<'r>,
+    baseline: &'g Group<'r>,
+    /// The runs of both in each block that has them.
+    blocks: Vec<(Repetition<'r>, Repetition<'r>)>,
+}
+
+impl<'g, 'r> Paired<'g, 'r> {
+    /// Pairs the runs of each block.
+    ///
+    /// # Errors
+    /// The rule of equality that a pair of runs broke.
+    pub fn of(engine: &'g Group<'r>, baseline: &'g Group<'r>) -> Result<Paired<'g, 'r>, String> {
+        let blocks: Vec<_> = engine
+            .runs
+            .iter()
+            .filter_map(|run| {
+                let twin = baseline.runs.iter().find(|other| other.cell.block == run.cell.block)?;
+                Some((*run, *twin))
+            })
+            .collect();
+        if blocks.is_empty() {
+            return Err("no block has runs of both".to_owned());
+        }
+        if let Some(rule) = blocks.iter().find_map(|(run, twin)| broken_rule(run.cell, twin.cell)) {
+            return Err(rule);
+        }
+        let shares =
+            |run: &Repetition<'_>| run.phase.open.as_ref().is_some_and(|open| open.max_per_second.is_some());
+        if blocks.iter().any(|(run, twin)| shares(run) || shares(twin)) {
+            return Err("same load: each run was offered a share of its own capacity".to_owned());
+        }
+        Ok(Paired { engine, baseline, blocks })
+    }
+
+    /// The ratio of one number, the engine's over the baseline's; `None` if a run lacks it, or it is nothing divided by
+    /// nothing: both are free of what is counted.
+    pub fn ratio(
+        &self,
+        metric: &'static str,
+        more_is_better: bool,
+        of: impl Fn(&Repetition<'r>) -> Option<f64>,
+    ) -> Option<Ratio> {
+        let values: Option<Vec<(f64, f64)>> =
+            self.blocks.iter().map(|(run, twin)| Some((of(run)?, of(twin)?))).collect();
+        let values = values?;
+        let middle = |group: &Group<'r>| median(&group.runs.iter().filter_map(&of).collect::<Vec<_>>());
+        let medians =
+            Some(middle(self.engine)? / middle(self.baseline)?).filter(|ratio| ratio.is_finite())?;
+        let interval = log_ratio(&values);
+        let better = interval.and_then(|interval| match interval.verdict() {
+            Verdict::Above => Some(more_is_better),
+            Verdict::Below => Some(!more_is_better),
+            Verdict::Same | Verdict::Unclear => None,
+        });
+        Some(Ratio { metric, medians, interval, better })
+    }
+}
+
 /// `engine` over `baseline`: a ratio for each metric that both have.
 ///
 /// # Errors
 /// The rule of equality that a pair of runs broke.
 pub fn ratios(engine: &Group<'_>, baseline: &Group<'_>) -> Result<Vec<Ratio>, String> {
-    let pairs: Vec<_> = engine
-        .runs
-        .iter()
-        .filter_map(|run| {
-            let twin = baseline.runs.iter().find(|other| other.cell.block == run.cell.block)?;
-            Some((run, twin))
-        })
-        .collect();
-    if pairs.is_empty() {
-        return Err("no block has runs of both".to_owned());
-    }
-    if let Some(rule) = pairs.iter().find_map(|(run, twin)| broken_rule(run.cell, twin.cell)) {
-        return Err(rule);
-    }
-    let shares =
-        |run: &Repetition<'_>| run.phase.open.as_ref().is_some_and(|open| open.max_per_second.is_some());
-    if pairs.iter().any(|(run, twin)| shares(run) || shares(twin)) {
-        return Err("same load: each run was offered a share of its own capacity".to_owned());
-    }
+    let paired = Paired::of(engine, baseline)?;
     let ratio = |metric: &Metric| {
-        let values: Option<Vec<(f64, f64)>> = pairs
-            .iter()
-            .map(|(run, twin)| {
-                Some(((metric.of)(&run.measure.derived)?, (metric.of)(&twin.measure.derived)?))
-            })
-            .collect();
-        let values = values?;
-        let (mine, theirs) = (engine.median(metric.of)?, baseline.median(metric.of)?);
-        // Nothing divided by nothing is no ratio: both are free of what the metric counts.
-        let medians = Some(mine / theirs).filter(|ratio| ratio.is_finite())?;
-        let interval = log_ratio(&values);
-        let better = interval.and_then(|interval| match interval.verdict() {
-            Verdict::Above => Some(metric.more_is_better),
-            Verdict::Below => Some(!metric.more_is_better),
-            Verdict::Same | Verdict::Unclear => None,
-        });
-        Some(Ratio { metric: metric.name, medians, interval, better })
+        paired.ratio(metric.name, metric.more_is_better, |run| (metric.of)(&run.measure.derived))
     };
     Ok(METRICS.iter().filter_map(ratio).collect())
 }

@@ -127,7 +127,7 @@ impl LatencySummary {
 }
 
 /// True if `count` samples are enough to tell quantile `q`: at least 100 of them lie beyond it.
-fn is_told(count: u64, q: f64) -> bool {
+pub fn is_told(count: u64, q: f64) -> bool {
     count as f64 * (1.0 - q) >= 100.0 - 1e-6
 }
 

@@ -153,6 +153,9 @@ pub struct Sample {
     /// Requests that are due and not answered, in an open loop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backlog: Option<u64>,
+    /// How long writers have waited so far, all together, since the engine was opened; `None`: it does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled_ns: Option<u64>,
 }
 
 impl PhaseRecord {

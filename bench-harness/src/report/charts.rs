@@ -3,14 +3,15 @@
 use std::fmt::Write;
 
 use super::html::Row;
-use super::svg::{Axis, Series, escape, legend, lines};
-use crate::metrics::{LatencySummary, Sample};
-use crate::units::{bytes, nanos, or_dash, three};
+use super::svg::{Axis, Band, Series, escape, legend, lines};
+use crate::metrics::{Derived, Sample};
+use crate::units::{bytes, or_dash, three};
 
-/// The tail is drawn up to this many nines.
-const NINES_MAX: f64 = 5.0;
+/// A stretch in which writers waited for this share of it is shaded.
+const WAIT_SHARE_MIN: f64 = 0.1;
 
-fn figure(title: &str, body: &str, caption: &str) -> String {
+/// A figure with its title above and its caption below.
+pub(super) fn figure(title: &str, body: &str, caption: &str) -> String {
     let caption = if caption.is_empty() {
         String::new()
     } else {
@@ -19,86 +20,35 @@ fn figure(title: &str, body: &str, caption: &str) -> String {
     format!("<figure><h3 style=\"margin-top:0\">{}</h3>{body}{caption}</figure>", escape(title))
 }
 
-/// Which colour a cause of writes has: the same one in every chart and every engine.
-fn cause_colour(cause: &str) -> usize {
-    // The first two colours are those of the engines.
-    match cause {
-        "flush" | "checkpoint" => 3,
-        "compaction_l1" | "compaction_l5" => 4,
-        "compaction_l2" | "compaction_l6" => 5,
-        "compaction_l3" | "page" | "compaction_l7" => 6,
-        "compaction_l0" | "compaction_l4" | "free_map" | "manifest" => 7,
-        _ => 8,
-    }
-}
-
-/// Where did my byte go: bytes written per user byte, stacked by cause.
-pub fn bytes_by_cause(rows: &[Row<'_>]) -> String {
-    let most = rows.iter().filter_map(|row| row.measure.derived.wa_settled).fold(0.0, f64::max);
-    let mut body = String::from("<div class=\"bars\">");
-    let mut causes: Vec<&str> = Vec::new();
-    for row in rows {
-        let d = &row.measure.derived;
-        let _ = write!(body, "<div class=\"bar\"><span>{}</span><span class=\"track\">", escape(row.label()));
-        for (cause, share) in &d.wa_by_cause {
-            let _ = write!(
-                body,
-                "<i style=\"width:{:.2}%;--c:var(--s{})\" title=\"{}: {} bytes per user byte\"></i>",
-                share / most.max(f64::MIN_POSITIVE) * 100.0,
-                cause_colour(cause),
-                escape(cause),
-                three(*share)
-            );
-            if !causes.contains(&cause.as_str()) {
-                causes.push(cause);
-            }
-        }
-        let _ = write!(body, "</span><b>{}</b></div>", or_dash(d.wa_settled));
-    }
-    body.push_str("</div><ul class=\"legend rows\">");
-    for cause in &causes {
-        let per_engine: Vec<_> = rows
-            .iter()
-            .filter_map(|row| {
-                let share = row.measure.derived.wa_by_cause.iter().find(|(known, _)| known == cause)?.1;
-                Some(format!("{} {}", row.label(), three(share)))
-            })
-            .collect();
-        let _ = write!(
-            body,
-            "<li><i class=\"key\" style=\"--c:var(--s{})\"></i>{} <span class=\"dim\">{}</span></li>",
-            cause_colour(cause),
-            escape(cause),
-            escape(&per_engine.join(", "))
-        );
-    }
-    body.push_str("</ul>");
-    figure("Where did my byte go", &body, "Bytes written per byte the user wrote, drain included.")
-}
-
-/// One number of a row, if it was measured.
-type Figure = fn(&Row<'_>) -> Option<f64>;
-
 /// Write, read and space amplification side by side.
 pub fn amplifications(rows: &[Row<'_>]) -> String {
-    let kinds: [(&str, Figure); 5] = [
-        ("written / user byte, phase alone", |row| row.measure.derived.wa_open),
-        ("written / user byte, settled", |row| row.measure.derived.wa_settled),
-        ("read from files / byte returned", |row| row.measure.derived.ra),
-        ("space / live, settled", |row| row.measure.derived.sa_settled),
-        ("space / live, peak", |row| row.measure.derived.sa_peak),
+    let kinds: [(&str, fn(&Derived) -> Option<f64>); 5] = [
+        ("written / user byte, phase alone", |derived| derived.wa_open),
+        ("written / user byte, settled", |derived| derived.wa_settled),
+        ("read from files / byte returned", |derived| derived.ra),
+        ("space / live, settled", |derived| derived.sa_settled),
+        ("space / live, peak", |derived| derived.sa_peak),
     ];
     let mut body = String::from("<div class=\"bars\">");
-    for (name, value) in kinds {
-        let values: Vec<_> = rows.iter().map(value).collect();
-        let most = values.iter().flatten().copied().fold(0.0, f64::max);
+    for (name, of) in kinds {
+        let spreads: Vec<Option<(f64, f64)>> = rows.iter().map(|row| spread(row, of)).collect();
+        let most = spreads.iter().flatten().map(|(_, high)| *high).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
+        if spreads.iter().all(Option::is_none) {
+            continue;
+        }
         let _ = write!(body, "<div class=\"dim group\">{name}</div>");
-        for (index, (row, value)) in rows.iter().zip(values).enumerate() {
-            let width = value.unwrap_or(0.0) / most.max(f64::MIN_POSITIVE) * 100.0;
+        for (index, (row, spread)) in rows.iter().zip(spreads).enumerate() {
+            let value = of(&row.measure.derived);
+            let width = value.unwrap_or(0.0) / most * 100.0;
+            let whisker = spread.filter(|(low, high)| low < high).map_or(String::new(), |(low, high)| {
+                let (left, width) = (low / most * 100.0, (high - low) / most * 100.0);
+                let told = format!("{} to {}", three(low), three(high));
+                format!("<s style=\"left:{left:.2}%;width:{width:.2}%\" title=\"{told}\"></s>")
+            });
             let _ = write!(
                 body,
                 "<div class=\"bar\"><span>{}</span><span class=\"track\">\
-                 <i style=\"width:{width:.2}%;--c:var(--s{})\"></i></span><b>{}</b></div>",
+                 <i style=\"width:{width:.2}%;--c:var(--s{})\"></i>{whisker}</span><b>{}</b></div>",
                 escape(row.label()),
                 colour(index),
                 or_dash(value)
@@ -106,57 +56,23 @@ pub fn amplifications(rows: &[Row<'_>]) -> String {
         }
     }
     body.push_str("</div>");
-    figure("Amplification", &body, "Each group has its own scale; shorter is better. A dash: not measured.")
+    let caption = "Each group has its own scale; shorter is better. A dash: not measured.";
+    let whiskers = " The whisker goes from the least to the most of the repetitions.";
+    let repeated = rows.iter().any(|row| row.runs.len() > 1);
+    figure("Amplification", &body, &format!("{caption}{}", if repeated { whiskers } else { "" }))
 }
 
-fn colour(index: usize) -> usize {
+/// The least and the most of a number over the repetitions that have it.
+fn spread(row: &Row<'_>, of: fn(&Derived) -> Option<f64>) -> Option<(f64, f64)> {
+    let values = row.runs.iter().filter_map(|run| of(&run.measure.derived)).chain(of(&row.measure.derived));
+    values.fold(None, |known: Option<(f64, f64)>, value| {
+        Some(known.map_or((value, value), |(low, high)| (low.min(value), high.max(value))))
+    })
+}
+
+/// The colour of an engine, by its place among the rows.
+pub(super) fn colour(index: usize) -> usize {
     index % 8 + 1
-}
-
-/// Latency by percentile, reads and writes.
-pub fn latency(rows: &[Row<'_>]) -> String {
-    let mut series = Vec::new();
-    for (index, row) in rows.iter().enumerate() {
-        let phase = row.phase;
-        let service = [("reads", &phase.reads, false), ("writes", &phase.writes, true)];
-        let response = [
-            ("read responses", &phase.read_responses, false),
-            ("write responses", &phase.write_responses, false),
-            ("read service", &phase.reads, true),
-            ("write service", &phase.writes, true),
-        ];
-        let kinds = if phase.open.is_some() { &response[..] } else { &service[..] };
-        for (kind, summary, dashed) in kinds.iter().copied() {
-            let Some(summary) = summary else { continue };
-            let name = format!("{} {kind}", row.label());
-            series.push(Series { name, colour: colour(index), dashed, points: curve(summary) });
-        }
-    }
-    let ns = series.iter().flat_map(|line| &line.points).map(|(_, y)| 10f64.powf(*y));
-    let (least, most) = ns.fold((f64::MAX, 1.0f64), |(least, most), ns| (least.min(ns), most.max(ns)));
-    if series.is_empty() || least > most {
-        return String::new();
-    }
-    let y = Axis::decades("latency", least, most, |ns| nanos(ns as u64).replace(".00", "").replace(".0", ""));
-    let labels = [(0.0, "0 %"), (1.0, "90 %"), (2.0, "99 %"), (3.0, "99.9 %"), (4.0, "99.99 %"), (5.0, "")];
-    let x = Axis {
-        title: "percentile".to_owned(),
-        min: 0.0,
-        max: NINES_MAX,
-        ticks: labels.iter().map(|(at, label)| (*at, (*label).to_owned())).collect(),
-    };
-    let body = lines("latency by percentile", &x, &y, &series) + &legend(&series);
-    figure(
-        "Latency",
-        &body,
-        "Service time, and response time in an open loop; a percentile is drawn when 100 samples lie beyond it.",
-    )
-}
-
-/// (nines, log10 of nanoseconds) of each known quantile.
-fn curve(summary: &LatencySummary) -> Vec<(f64, f64)> {
-    let point = |(q, ns): &(f64, u64)| (-(1.0 - q).log10(), (*ns.max(&1) as f64).log10());
-    summary.curve.iter().map(point).collect()
 }
 
 /// Operations per second over time.
@@ -210,6 +126,34 @@ pub fn backlog(rows: &[Row<'_>]) -> String {
     over_time("Backlog", "requests due and not answered", rows, waiting, three_or_whole)
 }
 
+/// Upkeep owed over time.
+pub fn debt(rows: &[Row<'_>]) -> String {
+    let owed = |samples: &[Sample]| {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        samples.iter().map(|sample| (sample.ms as f64 / 1e3, mib(sample.debt_bytes))).collect()
+    };
+    over_time("Debt", "MiB of upkeep owed", rows, owed, three_or_whole)
+}
+
+/// Stretches between samples in which writers waited for [`WAIT_SHARE_MIN`] of the time, neighbours joined.
+fn waits(samples: &[Sample], colour: usize) -> Vec<Band> {
+    let mut out: Vec<Band> = Vec::new();
+    for pair in samples.windows(2) {
+        let waited_ns =
+            pair[1].stalled_ns.zip(pair[0].stalled_ns).map_or(0, |(now, then)| now.saturating_sub(then));
+        let ms = pair[1].ms.saturating_sub(pair[0].ms);
+        if ms == 0 || (waited_ns as f64) < WAIT_SHARE_MIN * ms as f64 * 1e6 {
+            continue;
+        }
+        let (from, to) = (pair[0].ms as f64 / 1e3, pair[1].ms as f64 / 1e3);
+        match out.last_mut().filter(|last| last.to >= from) {
+            Some(last) => last.to = to,
+            None => out.push(Band { from, to, colour }),
+        }
+    }
+    out
+}
+
 fn over_time(
     title: &str,
     unit: &str,
@@ -233,9 +177,16 @@ fn over_time(
     if max_y <= 0.0 {
         return String::new();
     }
+    let bands: Vec<_> =
+        rows.iter().enumerate().flat_map(|(index, row)| waits(&row.phase.samples, colour(index))).collect();
+    let caption = if bands.is_empty() {
+        ""
+    } else {
+        "Shaded in the colour of an engine: its writers waited, a tenth of the time or more."
+    };
     let x = Axis::linear("seconds", max_x, three_or_whole);
     let y = Axis::linear(unit, max_y, label);
-    figure(title, &(lines(title, &x, &y, &series) + &legend(&series)), "")
+    figure(title, &(lines(title, &x, &y, &series, &bands) + &legend(&series)), caption)
 }
 
 fn three_or_whole(value: f64) -> String {
@@ -302,5 +253,19 @@ mod tests {
         let at = |ms| Sample { ms, ops: ms, ..Sample::default() };
         assert!(is_short(&[at(0), at(999)]) && is_short(&[]));
         assert!(!is_short(&[at(0), at(1000)]));
+    }
+
+    #[test]
+    fn waits_of_neighbouring_samples_are_one_band_and_short_ones_none() {
+        let at = |ms: u64, waited_ms: u64| Sample {
+            ms,
+            stalled_ns: Some(5_000_000_000 + waited_ms * 1_000_000),
+            ..Sample::default()
+        };
+        let samples = [at(0, 0), at(100, 0), at(200, 50), at(300, 90), at(400, 95), at(500, 195)];
+        let bands = waits(&samples, 2);
+        assert_eq!(bands, [Band { from: 0.1, to: 0.3, colour: 2 }, Band { from: 0.4, to: 0.5, colour: 2 }]);
+        let untold: Vec<_> = samples.iter().map(|sample| Sample { stalled_ns: None, ..*sample }).collect();
+        assert!(waits(&untold, 1).is_empty());
     }
 }

@@ -5,14 +5,20 @@ use std::fmt::Write;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::bars;
 use super::charts;
 use super::equal::NOT_EQUAL;
+use super::heat;
 use super::loops;
+use super::percentiles;
 use super::result::ResultFile;
+use super::rum;
+use super::scorecard;
+use super::shape;
 use super::svg::escape;
 use super::theory;
 use crate::claims::ClaimsFile;
-use crate::compare::typical;
+use crate::compare::{Group, Repetition, groups, typical};
 use crate::metrics::{LatencySummary, PhaseRecord};
 use crate::run::cell::{CellRecord, Measure};
 use crate::run::checks::{Check, Verdict};
@@ -30,6 +36,8 @@ pub struct Row<'a> {
     pub measure: &'a Measure,
     /// What they were computed from.
     pub phase: &'a PhaseRecord,
+    /// All repetitions, this one among them.
+    pub runs: &'a [Repetition<'a>],
 }
 
 impl<'a> Row<'a> {
@@ -80,11 +88,12 @@ pub fn page(result: &ResultFile, json: &str, claims: Option<&ClaimsFile>) -> Str
     for sentence in super::trusted::sentences(result) {
         let _ = writeln!(out, "<p class=\"dim\">{}</p>", escape(&sentence));
     }
-    let shown = typical(&result.cells);
+    let (shown, all) = (typical(&result.cells), groups(&result.cells));
+    out.push_str(&heat::section(result));
     for (index, workload) in result.workloads().into_iter().enumerate() {
         let cells: Vec<_> = shown.iter().filter(|cell| cell.workload == workload).collect();
         let notes: Vec<&String> = result.notes.iter().chain(&result.warnings).collect();
-        section(&mut out, result, &cells, if index == 0 { &notes } else { &[] });
+        section(&mut out, result, &all, &cells, if index == 0 { &notes } else { &[] });
     }
     if let Some(claims) = claims {
         out.push_str(&super::claims::section(claims));
@@ -96,8 +105,14 @@ pub fn page(result: &ResultFile, json: &str, claims: Option<&ClaimsFile>) -> Str
 }
 
 /// One workload: its setting, what must be known about the run, then each measured phase.
-fn section(out: &mut String, result: &ResultFile, cells: &[&CellRecord], notes: &[&String]) {
-    let _ = writeln!(out, "<p>{}</p>", escape(&super::table::setting(cells)));
+fn section(
+    out: &mut String,
+    result: &ResultFile,
+    groups: &[Group<'_>],
+    cells: &[&CellRecord],
+    notes: &[&String],
+) {
+    let _ = writeln!(out, "<section>\n<p class=\"setting\">{}</p>", escape(&super::table::setting(cells)));
     for note in notes {
         let _ = writeln!(out, "<p class=\"dim\">{}</p>", escape(note));
     }
@@ -110,7 +125,12 @@ fn section(out: &mut String, result: &ResultFile, cells: &[&CellRecord], notes: 
             .iter()
             .flat_map(|cell| {
                 let of_name = cell.measures.iter().filter(|measure| measure.name == name);
-                of_name.map(|measure| Row { cell, measure, phase: &cell.phases[measure.phase] })
+                of_name.map(|measure| Row {
+                    cell,
+                    measure,
+                    phase: &cell.phases[measure.phase],
+                    runs: repetitions(groups, cell, &name),
+                })
             })
             .collect();
         let dist = rows.first().map_or("", |row| row.measure.dist.as_str());
@@ -121,19 +141,25 @@ fn section(out: &mut String, result: &ResultFile, cells: &[&CellRecord], notes: 
             let why = escape(why);
             let _ = writeln!(out, "<p><span class=\"stamp\">{NOT_EQUAL}</span>{why}</p>");
         }
+        out.push_str("<h3>Scorecard</h3>\n");
+        out.push_str(&scorecard::section(result, workload, &name));
+        let _ = writeln!(out, "<details><summary>All numbers of {}</summary>", escape(&name));
         out.push_str(&headline(&rows));
         let harness = super::trusted::harness(result, workload, &name);
         for line in harness.into_iter().chain(result.ratios(workload, &name)) {
             let _ = writeln!(out, "<p>{}</p>", escape(&line));
         }
+        out.push_str("</details>\n");
         let beside: Vec<_> = rows.iter().map(|row| (row.label(), &row.measure.model)).collect();
         out.push_str(&theory::section(&beside));
         out.push_str("<div class=\"grid2\">");
-        out.push_str(&charts::bytes_by_cause(&rows));
+        out.push_str(&bars::written(&rows));
+        out.push_str(&bars::read(&rows));
         out.push_str(&charts::amplifications(&rows));
-        out.push_str(&charts::latency(&rows));
+        out.push_str(&percentiles::latency(&rows));
         out.push_str(&charts::throughput(&rows));
         out.push_str(&charts::backlog(&rows));
+        out.push_str(&charts::debt(&rows));
         out.push_str(&charts::space(&rows));
         out.push_str(&charts::memory(&rows));
         out.push_str("</div>\n");
@@ -152,6 +178,19 @@ fn section(out: &mut String, result: &ResultFile, cells: &[&CellRecord], notes: 
             let _ = writeln!(out, "<p>{} was capped: {}</p>", escape(row.label()), escape(why));
         }
     }
+    let figures = rum::triangle(cells) + &shape::figures(cells);
+    if !figures.is_empty() {
+        let _ = writeln!(out, "<h2>Overheads and shape</h2>\n<div class=\"grid2\">{figures}</div>");
+    }
+    out.push_str("</section>\n");
+}
+
+/// The repetitions behind what is shown of `cell` in the phase `measure`.
+fn repetitions<'a>(groups: &'a [Group<'a>], cell: &CellRecord, measure: &str) -> &'a [Repetition<'a>] {
+    let mine = |group: &&Group<'_>| {
+        (group.workload, group.engine, group.measure) == (&*cell.workload, &*cell.engine.label, measure)
+    };
+    groups.iter().find(mine).map_or(&[], |group| &group.runs)
 }
 
 /// Cost per operation, one row per engine.
@@ -341,5 +380,31 @@ mod tests {
     fn a_command_can_be_pasted() {
         let words = ["/x/kvlab", "run", "my file.toml", "--engine", "a,b:c=1"].map(str::to_owned);
         assert_eq!(command(&words), "kvlab run 'my file.toml' --engine a,b:c=1");
+    }
+
+    /// Every colour of a theme that has a meaning, by its name in the style sheet.
+    fn palette(theme: &str) -> Vec<(&str, [f64; 3])> {
+        let meanings = ["s", "k", "up", "down", "bad", "good"];
+        let named = theme.split("--").skip(1).filter_map(|part| part.split_once(": #"));
+        let known = named.filter(|(name, _)| meanings.contains(&name.trim_end_matches(char::is_numeric)));
+        let part = |hex: &str, at: usize| f64::from(u8::from_str_radix(&hex[at..at + 2], 16).unwrap());
+        known.map(|(name, hex)| (name, [part(hex, 0), part(hex, 2), part(hex, 4)])).collect()
+    }
+
+    #[test]
+    fn no_two_meanings_share_a_colour_in_light_or_dark() {
+        let (light, rest) = STYLE.split_once("@media (prefers-color-scheme: dark)").unwrap();
+        let dark = rest.split_once("* {").unwrap().0;
+        for theme in [light, dark] {
+            let palette = palette(theme);
+            assert_eq!(palette.len(), 8 + 7 + 4, "engines, causes, sides and verdicts: {palette:?}");
+            for (index, (name, colour)) in palette.iter().enumerate() {
+                for (other, near) in &palette[..index] {
+                    let apart: f64 =
+                        colour.iter().zip(near).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+                    assert!(apart >= 30.0, "{name} and {other} are {apart:.0} apart");
+                }
+            }
+        }
     }
 }

@@ -1,15 +1,22 @@
 //! How results are shown and kept: the result file (`result.rs`), the terminal summary (`table.rs`), and the page
-//! (`html.rs`) with its figures (`charts.rs`, `svg.rs`); whether engines may be compared (`equal.rs`); what can be
+//! (`html.rs`) with its scorecard (`scorecard.rs`), figures (`charts.rs`, `bars.rs`, `percentiles.rs`, `rum.rs`,
+//! `shape.rs`, drawn by `svg.rs`) and maps (`heat.rs`); whether engines may be compared (`equal.rs`); what can be
 //! believed (`trusted.rs`) and what to beware of (`warnings.rs`); what theory says of the numbers (`theory.rs`); claims
 //! (`claims.rs`).
 
+pub mod bars;
 pub mod charts;
 pub mod claims;
 pub mod equal;
+pub mod heat;
 pub mod html;
 pub mod loops;
+pub mod percentiles;
 pub mod ratios;
 pub mod result;
+pub mod rum;
+pub mod scorecard;
+pub mod shape;
 pub mod svg;
 pub mod table;
 pub mod theory;

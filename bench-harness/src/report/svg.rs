@@ -64,13 +64,35 @@ impl Axis {
     }
 }
 
-/// A chart of lines, described by `label` for those who cannot see it.
-pub fn lines(label: &str, x: &Axis, y: &Axis, series: &[Series]) -> String {
+/// A stretch of the x axis that is shaded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Band {
+    /// Where it begins, in the unit of the axis.
+    pub from: f64,
+    /// Where it ends.
+    pub to: f64,
+    /// Its colour, counted from 1.
+    pub colour: usize,
+}
+
+/// A chart of lines over shaded bands, described by `label` for those who cannot see it.
+pub fn lines(label: &str, x: &Axis, y: &Axis, series: &[Series], bands: &[Band]) -> String {
     let mut out = String::new();
     let px = |value| x.place(value, LEFT, WIDTH - RIGHT);
     let py = |value| y.place(value, HEIGHT - BOTTOM, TOP);
     let _ =
         write!(out, "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">", escape(label));
+    for band in bands {
+        let (from, to) = (px(band.from), px(band.to));
+        let _ = write!(
+            out,
+            "<rect class=\"band\" style=\"fill:var(--s{})\" x=\"{from:.1}\" width=\"{:.1}\" y=\"{TOP}\" height=\"{}\"/>",
+            band.colour,
+            // A short one must be seen too.
+            (to - from).max(1.0),
+            HEIGHT - BOTTOM - TOP
+        );
+    }
     for (value, text) in &y.ticks {
         let at = py(*value);
         let _ = write!(
@@ -165,7 +187,7 @@ mod tests {
     fn names_cannot_break_the_page() {
         let series = [Series { name: "<b>".to_owned(), colour: 1, dashed: true, points: vec![(0.0, 0.0)] }];
         let axis = Axis::linear("x", 1.0, |value| value.to_string());
-        let chart = lines("a \"b\"", &axis, &axis, &series) + &legend(&series);
+        let chart = lines("a \"b\"", &axis, &axis, &series, &[]) + &legend(&series);
         assert!(!chart.contains("<b>") && chart.contains("a &quot;b&quot;"));
     }
 }

@@ -61,7 +61,7 @@ fn words(number: &str) -> &str {
 pub fn section(engines: &[Told<'_>]) -> String {
     let mut out = String::from("<h3>Predicted and measured</h3>\n");
     if engines.iter().any(|(_, beside)| !beside.rows.is_empty()) {
-        out.push_str("<div class=\"scroll\"><table><tr><th>engine</th><th>number</th><th>predicted</th>");
+        out.push_str("<div class=\"scroll\"><table class=\"named\"><tr><th>engine</th><th>number</th><th>predicted</th>");
         out.push_str("<th>measured</th><th>error</th></tr>");
         for (engine, beside) in engines {
             for row in &beside.rows {

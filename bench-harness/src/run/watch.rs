@@ -164,6 +164,8 @@ impl<E: Kv + ?Sized> Watch<'_, E> {
             apparent_bytes: size.apparent_bytes,
             allocated_bytes: size.allocated_bytes,
             debt_bytes: stats.debt_bytes,
+            stalled_ns: (!stats.stalls.is_empty())
+                .then(|| stats.stalls.iter().map(|stall| stall.wall_ns).sum()),
         }
     }
 
