@@ -4,15 +4,29 @@
 //! budget and the same durability (`os`), in a directory of its own. The data fit the budget and were read once,
 //! so these are times in memory; `kvlab` measures what happens beyond it, and accounts for the bytes. Beside the two
 //! engines stand the oracle, a sorted map in memory, and an engine that does nothing: the cost of asking.
+//!
+//! After criterion's groups the same operations are counted (`counted.rs`), and a result file is kept that `kvlab
+//! compare` and `kvlab report` read: below the target directory, in `kvlab-bench/NAME`, where NAME is that of
+//! `--save-baseline` or `latest`.
+
+mod asked;
+mod counted;
 
 use std::cell::LazyCell;
+use std::ffi::OsStr;
 use std::hint::black_box;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use asked::Asked;
+use bench_harness::Registry;
+use bench_harness::output::complain;
+use bench_harness::run::child;
 use bench_harness::run::null::NullEngine;
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use counted::{Group, Ran};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use kv_api::{Batch, CommonOptions, Durability, KeyRange, Kv, KvRead, MemoryEngine, Result, ScanOptions};
 use kv_btree::{BTreeEngine, BTreeOptions};
 use kv_lsm::{LsmEngine, LsmOptions};
@@ -131,36 +145,40 @@ fn get<E: KvRead + ?Sized>(engine: &E, key: &Key) -> bool {
     found.expect("the get succeeds")
 }
 
-/// Runs `body`, which does `count` operations, on each of `engines`.
+/// Runs `body`, one iteration of `group`, on each of `engines`, and takes note of those that a filter did not leave out.
 fn compare(
     c: &mut Criterion,
-    group: &str,
-    count: u64,
+    ran: &mut Ran,
+    group: &'static Group,
     engines: &[Waiting],
     body: impl Fn(&dyn Kv, &mut Walk),
 ) {
-    let mut group = c.benchmark_group(group);
-    group.throughput(Throughput::Elements(count));
+    let mut timed = c.benchmark_group(group.name);
+    timed.throughput(Throughput::Elements(group.elements));
     for (name, loaded) in engines {
         let mut walk = Walk(0);
-        group.bench_function(BenchmarkId::from_parameter(name), |b| {
+        timed.bench_function(BenchmarkId::from_parameter(name), |b| {
             let engine = &*loaded.engine;
             b.iter(|| body(engine, &mut walk));
+            // Criterion may call this more than once, to warm up and to measure.
+            if !ran.contains(&(group, *name)) {
+                ran.push((group, *name));
+            }
         });
     }
-    group.finish();
+    timed.finish();
 }
 
 /// Operations that change nothing, on engines loaded once.
-fn reads(c: &mut Criterion) {
+fn reads(c: &mut Criterion, ran: &mut Ran) {
     let engines = contestants();
-    compare(c, "get hit", 1, &engines, |engine, walk| {
+    compare(c, ran, &counted::GET_HIT, &engines, |engine, walk| {
         black_box(get(engine, &key(walk.next())));
     });
-    compare(c, "get miss", 1, &engines, |engine, walk| {
+    compare(c, ran, &counted::GET_MISS, &engines, |engine, walk| {
         black_box(get(engine, &KeyKind::Hash16.absent(walk.next())));
     });
-    compare(c, "scan of 100 entries", SCAN_ENTRIES as u64, &engines, |engine, walk| {
+    compare(c, ran, &counted::SCAN, &engines, |engine, walk| {
         let start = key(walk.next());
         let range = KeyRange::from(&start[..]..);
         let mut scan = engine.scan(range, ScanOptions::FORWARD).expect("the scan opens");
@@ -174,13 +192,13 @@ fn reads(c: &mut Criterion) {
 }
 
 /// Operations that write, each on fresh engines: what one leaves behind must not burden the next.
-fn writes(c: &mut Criterion) {
+fn writes(c: &mut Criterion, ran: &mut Ran) {
     let one = |engine: &dyn Kv, walk: &mut Walk| {
         let record = walk.next();
         engine.put(&key(record), &value(walk.0), Durability::Os).expect("the put succeeds");
     };
-    compare(c, "put", 1, &contestants(), one);
-    compare(c, "batch of 100 puts", BATCH_OPS, &contestants(), |engine, walk| {
+    compare(c, ran, &counted::PUT, &contestants(), one);
+    compare(c, ran, &counted::BATCH, &contestants(), |engine, walk| {
         let mut batch = Batch::new();
         for _ in 0..BATCH_OPS {
             let record = walk.next();
@@ -188,7 +206,7 @@ fn writes(c: &mut Criterion) {
         }
         engine.write(&batch, Durability::Os).expect("the batch succeeds");
     });
-    compare(c, "half gets, half puts", 2, &contestants(), |engine, walk| {
+    compare(c, ran, &counted::MIXED, &contestants(), |engine, walk| {
         black_box(get(engine, &key(walk.next())));
         one(engine, walk);
     });
@@ -227,9 +245,22 @@ fn configured() -> Criterion {
         .measurement_time(Duration::from_secs(2))
 }
 
-criterion_group! {
-    name = benches;
-    config = configured();
-    targets = reads, writes, trait_tax
+fn main() -> ExitCode {
+    // What is counted runs in processes of this same program, so that each finds the machine as the others did.
+    if std::env::args_os().skip(1).eq([OsStr::new(child::COMMAND)]) {
+        return bench_harness::main_with(Registry::standard());
+    }
+    let asked = Asked::of_this_process();
+    let (mut criterion, mut ran) = (configured().configure_from_args(), Ran::new());
+    reads(&mut criterion, &mut ran);
+    writes(&mut criterion, &mut ran);
+    trait_tax(&mut criterion);
+    criterion.final_summary();
+    match counted::after(&asked, &ran) {
+        Ok(exit) => ExitCode::from(exit.map_or(0, |exit| exit.code())),
+        Err(failure) => {
+            complain(&failure);
+            ExitCode::from(failure.exit.code())
+        }
+    }
 }
-criterion_main!(benches);

@@ -10,6 +10,9 @@ use crate::units::{bytes, or_dash, three};
 /// A stretch in which writers waited for this share of it is shaded.
 const WAIT_SHARE_MIN: f64 = 0.1;
 
+/// One of the numbers derived from a phase, if it was measured.
+type Number = fn(&Derived) -> Option<f64>;
+
 /// A figure with its title above and its caption below.
 pub(super) fn figure(title: &str, body: &str, caption: &str) -> String {
     let caption = if caption.is_empty() {
@@ -22,7 +25,7 @@ pub(super) fn figure(title: &str, body: &str, caption: &str) -> String {
 
 /// Write, read and space amplification side by side.
 pub fn amplifications(rows: &[Row<'_>]) -> String {
-    let kinds: [(&str, fn(&Derived) -> Option<f64>); 5] = [
+    let kinds: [(&str, Number); 5] = [
         ("written / user byte, phase alone", |derived| derived.wa_open),
         ("written / user byte, settled", |derived| derived.wa_settled),
         ("read from files / byte returned", |derived| derived.ra),
@@ -63,7 +66,7 @@ pub fn amplifications(rows: &[Row<'_>]) -> String {
 }
 
 /// The least and the most of a number over the repetitions that have it.
-fn spread(row: &Row<'_>, of: fn(&Derived) -> Option<f64>) -> Option<(f64, f64)> {
+fn spread(row: &Row<'_>, of: Number) -> Option<(f64, f64)> {
     let values = row.runs.iter().filter_map(|run| of(&run.measure.derived)).chain(of(&row.measure.derived));
     values.fold(None, |known: Option<(f64, f64)>, value| {
         Some(known.map_or((value, value), |(low, high)| (low.min(value), high.max(value))))

@@ -88,12 +88,14 @@ pub fn page(result: &ResultFile, json: &str, claims: Option<&ClaimsFile>) -> Str
     for sentence in super::trusted::sentences(result) {
         let _ = writeln!(out, "<p class=\"dim\">{}</p>", escape(&sentence));
     }
+    for note in result.notes.iter().chain(&result.warnings) {
+        let _ = writeln!(out, "<p class=\"dim\">{}</p>", escape(note));
+    }
     let (shown, all) = (typical(&result.cells), groups(&result.cells));
     out.push_str(&heat::section(result));
-    for (index, workload) in result.workloads().into_iter().enumerate() {
+    for workload in result.workloads() {
         let cells: Vec<_> = shown.iter().filter(|cell| cell.workload == workload).collect();
-        let notes: Vec<&String> = result.notes.iter().chain(&result.warnings).collect();
-        section(&mut out, result, &all, &cells, if index == 0 { &notes } else { &[] });
+        section(&mut out, result, &all, &cells);
     }
     if let Some(claims) = claims {
         out.push_str(&super::claims::section(claims));
@@ -104,85 +106,85 @@ pub fn page(result: &ResultFile, json: &str, claims: Option<&ClaimsFile>) -> Str
     out
 }
 
-/// One workload: its setting, what must be known about the run, then each measured phase.
-fn section(
-    out: &mut String,
-    result: &ResultFile,
-    groups: &[Group<'_>],
-    cells: &[&CellRecord],
-    notes: &[&String],
-) {
+/// One workload: its setting, what failed, each measured phase, then what the whole cell left.
+fn section(out: &mut String, result: &ResultFile, groups: &[Group<'_>], cells: &[&CellRecord]) {
     let _ = writeln!(out, "<section>\n<p class=\"setting\">{}</p>", escape(&super::table::setting(cells)));
-    for note in notes {
-        let _ = writeln!(out, "<p class=\"dim\">{}</p>", escape(note));
-    }
     for cell in cells.iter().filter(|cell| cell.failure.is_some() || cell.interrupted) {
         let why = cell.failure.as_deref().unwrap_or("interrupted");
         let _ = writeln!(out, "<p class=\"fail\">{}: {}</p>", escape(&cell.engine.label), escape(why));
     }
     for name in super::table::measures(cells) {
-        let rows: Vec<Row<'_>> = cells
-            .iter()
-            .flat_map(|cell| {
-                let of_name = cell.measures.iter().filter(|measure| measure.name == name);
-                of_name.map(|measure| Row {
-                    cell,
-                    measure,
-                    phase: &cell.phases[measure.phase],
-                    runs: repetitions(groups, cell, &name),
-                })
-            })
-            .collect();
-        let dist = rows.first().map_or("", |row| row.measure.dist.as_str());
-        let setting = escape(dist) + &super::table::over_memory(cells);
-        let _ = writeln!(out, "<h2>{} <span class=\"dim\">({setting})</span></h2>", escape(&name));
-        let workload = cells.first().map_or("", |cell| cell.workload.as_str());
-        if let Some(why) = result.unequal(workload, &name) {
-            let why = escape(why);
-            let _ = writeln!(out, "<p><span class=\"stamp\">{NOT_EQUAL}</span>{why}</p>");
-        }
-        out.push_str("<h3>Scorecard</h3>\n");
-        out.push_str(&scorecard::section(result, workload, &name));
-        let _ = writeln!(out, "<details><summary>All numbers of {}</summary>", escape(&name));
-        out.push_str(&headline(&rows));
-        let harness = super::trusted::harness(result, workload, &name);
-        for line in harness.into_iter().chain(result.ratios(workload, &name)) {
-            let _ = writeln!(out, "<p>{}</p>", escape(&line));
-        }
-        out.push_str("</details>\n");
-        let beside: Vec<_> = rows.iter().map(|row| (row.label(), &row.measure.model)).collect();
-        out.push_str(&theory::section(&beside));
-        out.push_str("<div class=\"grid2\">");
-        out.push_str(&bars::written(&rows));
-        out.push_str(&bars::read(&rows));
-        out.push_str(&charts::amplifications(&rows));
-        out.push_str(&percentiles::latency(&rows));
-        out.push_str(&charts::throughput(&rows));
-        out.push_str(&charts::backlog(&rows));
-        out.push_str(&charts::debt(&rows));
-        out.push_str(&charts::space(&rows));
-        out.push_str(&charts::memory(&rows));
-        out.push_str("</div>\n");
-        for row in rows.iter().filter(|row| row.measure.derived.debt_before_bytes > 0) {
-            let debt = bytes(row.measure.derived.debt_before_bytes);
-            let name = escape(row.label());
-            let _ = writeln!(
-                out,
-                "<p>{name} began with {debt} of debt: what paid it is among the bytes written.</p>"
-            );
-        }
-        out.push_str(&loops::responses(&rows));
-        out.push_str(&loops::windows(&rows));
-        for row in rows.iter().filter(|row| row.phase.capped.is_some()) {
-            let why = row.phase.capped.as_deref().unwrap_or_default();
-            let _ = writeln!(out, "<p>{} was capped: {}</p>", escape(row.label()), escape(why));
-        }
+        measured(out, result, &rows(groups, cells, &name), cells, &name);
     }
     let figures = rum::triangle(cells) + &shape::figures(cells);
     if !figures.is_empty() {
         let _ = writeln!(out, "<h2>Overheads and shape</h2>\n<div class=\"grid2\">{figures}</div>");
     }
     out.push_str("</section>\n");
+}
+
+/// What each engine did in the phase `name`.
+fn rows<'a>(groups: &'a [Group<'a>], cells: &[&'a CellRecord], name: &str) -> Vec<Row<'a>> {
+    let of_cell = |cell: &&'a CellRecord| {
+        let cell = *cell;
+        let measures = cell.measures.iter().filter(|measure| measure.name == name);
+        let row = |measure| Row {
+            cell,
+            measure,
+            phase: &cell.phases[measure.phase],
+            runs: repetitions(groups, cell, name),
+        };
+        measures.map(row).collect::<Vec<_>>()
+    };
+    cells.iter().flat_map(of_cell).collect()
+}
+
+/// One measured phase: the engines' numbers, then their figures.
+fn measured(out: &mut String, result: &ResultFile, rows: &[Row<'_>], cells: &[&CellRecord], name: &str) {
+    let dist = rows.first().map_or("", |row| row.measure.dist.as_str());
+    let setting = escape(dist) + &super::table::over_memory(cells);
+    let _ = writeln!(out, "<h2>{} <span class=\"dim\">({setting})</span></h2>", escape(name));
+    let workload = cells.first().map_or("", |cell| cell.workload.as_str());
+    if let Some(why) = result.unequal(workload, name) {
+        let why = escape(why);
+        let _ = writeln!(out, "<p><span class=\"stamp\">{NOT_EQUAL}</span>{why}</p>");
+    }
+    out.push_str("<h3>Scorecard</h3>\n");
+    out.push_str(&scorecard::section(result, workload, name));
+    let _ = writeln!(out, "<details><summary>All numbers of {}</summary>", escape(name));
+    out.push_str(&headline(rows));
+    let harness = super::trusted::harness(result, workload, name);
+    for line in harness.into_iter().chain(result.ratios(workload, name)) {
+        let _ = writeln!(out, "<p>{}</p>", escape(&line));
+    }
+    out.push_str("</details>\n");
+    let beside: Vec<_> = rows.iter().map(|row| (row.label(), &row.measure.model)).collect();
+    out.push_str(&theory::section(&beside));
+    out.push_str("<div class=\"grid2\">");
+    out.push_str(&bars::written(rows));
+    out.push_str(&bars::read(rows));
+    out.push_str(&charts::amplifications(rows));
+    out.push_str(&percentiles::latency(rows));
+    out.push_str(&charts::throughput(rows));
+    out.push_str(&charts::backlog(rows));
+    out.push_str(&charts::debt(rows));
+    out.push_str(&charts::space(rows));
+    out.push_str(&charts::memory(rows));
+    out.push_str("</div>\n");
+    for row in rows.iter().filter(|row| row.measure.derived.debt_before_bytes > 0) {
+        let debt = bytes(row.measure.derived.debt_before_bytes);
+        let name = escape(row.label());
+        let _ = writeln!(
+            out,
+            "<p>{name} began with {debt} of debt: what paid it is among the bytes written.</p>"
+        );
+    }
+    out.push_str(&loops::responses(rows));
+    out.push_str(&loops::windows(rows));
+    for row in rows.iter().filter(|row| row.phase.capped.is_some()) {
+        let why = row.phase.capped.as_deref().unwrap_or_default();
+        let _ = writeln!(out, "<p>{} was capped: {}</p>", escape(row.label()), escape(why));
+    }
 }
 
 /// The repetitions behind what is shown of `cell` in the phase `measure`.

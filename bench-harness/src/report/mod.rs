@@ -2,11 +2,12 @@
 //! (`html.rs`) with its scorecard (`scorecard.rs`), figures (`charts.rs`, `bars.rs`, `percentiles.rs`, `rum.rs`,
 //! `shape.rs`, drawn by `svg.rs`) and maps (`heat.rs`); whether engines may be compared (`equal.rs`); what can be
 //! believed (`trusted.rs`) and what to beware of (`warnings.rs`); what theory says of the numbers (`theory.rs`); claims
-//! (`claims.rs`).
+//! (`claims.rs`); what `cargo bench` adds (`criterion.rs`).
 
 pub mod bars;
 pub mod charts;
 pub mod claims;
+pub mod criterion;
 pub mod equal;
 pub mod heat;
 pub mod html;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use super::criterion::CriterionTime;
 use super::equal::{self, NOT_EQUAL, NotEqual};
 use super::html;
 use super::warnings::warnings;
@@ -73,6 +74,9 @@ pub struct ResultFile {
     pub between: Vec<(String, Check)>,
     /// Measured phases whose engines did not do the same work.
     pub not_equal: Vec<NotEqual>,
+    /// What criterion found of the same kinds of operations; empty unless `cargo bench` made the result.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub criterion: Vec<CriterionTime>,
 }
 
 impl ResultFile {
@@ -98,6 +102,7 @@ impl ResultFile {
             cells: Vec::new(),
             between: Vec::new(),
             not_equal: Vec::new(),
+            criterion: Vec::new(),
         }
     }
 

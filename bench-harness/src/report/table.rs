@@ -51,6 +51,7 @@ pub fn lines(result: &ResultFile) -> Vec<String> {
         out.push(String::new());
     }
     out.extend(super::ratios::lines(result));
+    out.extend(super::criterion::lines(result));
     out.extend(heads().into_iter().flat_map(|line| wrap(line, 4)));
     out.push(String::new());
     out.extend(wrap(&format!("  {}", result.build.summary()), 4));
