@@ -67,9 +67,13 @@ fn open(program: &Path, dir: &Path, page: &str, width: u32) -> Seen {
     }
 }
 
-/// Addresses on a network that the log names.
+/// Addresses on a network that the page asked for. Browsers ask their makers for this and that of their own accord,
+/// which the log marks as coming from no page; each of its events is a line.
 fn requests(net: &str) -> Vec<&str> {
-    let urls = net.split("\"url\":\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let of_page =
+        |line: &&str| line.contains("\"initiator\":\"") && !line.contains("\"initiator\":\"not an origin\"");
+    let urls =
+        net.lines().filter(of_page).filter_map(|line| line.split("\"url\":\"").nth(1)?.split('"').next());
     urls.filter(|url| url.starts_with("http") || url.starts_with("ws")).collect()
 }
 

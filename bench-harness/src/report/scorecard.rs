@@ -294,7 +294,10 @@ mod tests {
         let page = section(&result, "read-heavy", "read-heavy");
         assert!(page.contains("<b>200</b><small class=\"badge\">INVALID</small>"), "{page}");
         assert!(page.contains("<b>100</b><small>"), "{page}");
-        assert!(page.contains("no ratio, for the runs were not equal: not same operations"), "{page}");
+        assert!(
+            page.contains("no ratio, for the runs were not equal: not valid numbers: a check failed"),
+            "{page}"
+        );
         assert!(page.contains("&lt;b&gt;") && !page.contains("2.00x"), "{page}");
         assert_eq!(section(&result, "read-heavy", "no such phase"), "");
     }
