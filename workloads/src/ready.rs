@@ -37,6 +37,7 @@ static ALL: &[Ready] = ready![
     "time-series",
     "temperature",
     "bursty-ingest",
+    "load-curve",
     "beyond-memory",
     "floor",
     "floor-disk",

@@ -153,6 +153,13 @@ pub struct Sample {
     /// Requests that are due and not answered, in an open loop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backlog: Option<u64>,
+    /// 99 of 100 of the operations since the last sample that tells took at most this long: response time in an open
+    /// loop, service time in a closed one. `None`: fewer than 100 of them took longer, too few to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_ns: Option<u64>,
+    /// Flushes, merges and checkpoints so far, since the engine was opened; `None`: it does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upkeep: Option<u64>,
     /// How long writers have waited so far, all together, since the engine was opened; `None`: it does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalled_ns: Option<u64>,

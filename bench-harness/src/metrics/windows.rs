@@ -38,7 +38,7 @@ pub struct Window {
 }
 
 /// What an open loop offered, and what became of it.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct OpenRecord {
     /// The kind of arrivals, in the word of the workload format.
     pub arrivals: String,

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use super::html::Row;
-use super::svg::{Axis, Band, Series, escape, legend, lines};
+use super::svg::{Axis, Backdrop, Band, Series, escape, legend, lines};
 use crate::metrics::{Derived, Sample};
-use crate::units::{bytes, or_dash, three};
+use crate::units::{bytes, nanos, or_dash, three};
 
 /// A stretch in which writers waited for this share of it is shaded.
 const WAIT_SHARE_MIN: f64 = 0.1;
@@ -104,8 +104,25 @@ fn is_short(samples: &[Sample]) -> bool {
     samples.last().is_none_or(|last| last.ms < 1000)
 }
 
-fn thousands(value: f64) -> String {
+pub(super) fn thousands(value: f64) -> String {
     if value == 0.0 { "0".to_owned() } else { format!("{} k", three_or_whole(value / 1e3)) }
+}
+
+/// The 99th percentile over time: response in an open loop, service in a closed one.
+pub fn tail(rows: &[Row<'_>]) -> String {
+    let told = |samples: &[Sample]| {
+        let told = samples.iter().filter_map(|sample| Some((sample.ms, sample.p99_ns?.max(1))));
+        told.map(|(ms, ns)| (ms as f64 / 1e3, (ns as f64).log10())).collect()
+    };
+    let series = series(rows, told);
+    // Two points of an engine make a line; of less the percentile curve says all there is.
+    if series.iter().all(|line| line.points.len() < 2) {
+        return String::new();
+    }
+    let of = |ns: f64| nanos(ns as u64).replace(".00", "").replace(".0", "");
+    let ns = || series.iter().flat_map(|line| &line.points).map(|(_, log10)| 10f64.powf(*log10));
+    let (least, most) = (ns().fold(f64::MAX, f64::min), ns().fold(1.0, f64::max));
+    drawn("99th percentile", &Axis::decades("99 of 100 took at most", least, most, of), &series, rows)
 }
 
 /// Allocated bytes over time.
@@ -157,6 +174,23 @@ fn waits(samples: &[Sample], colour: usize) -> Vec<Band> {
     out
 }
 
+/// The moments of samples before which upkeep ended.
+fn upkeep(samples: &[Sample]) -> impl Iterator<Item = f64> {
+    let ended = samples.windows(2).filter(|pair| pair[1].upkeep > pair[0].upkeep && pair[0].upkeep.is_some());
+    ended.map(|pair| pair[1].ms as f64 / 1e3)
+}
+
+/// A line for each engine.
+fn series(rows: &[Row<'_>], points: impl Fn(&[Sample]) -> Vec<(f64, f64)>) -> Vec<Series> {
+    let line = |(index, row): (usize, &Row<'_>)| Series {
+        name: row.label().to_owned(),
+        colour: colour(index),
+        dashed: false,
+        points: points(&row.phase.samples),
+    };
+    rows.iter().enumerate().map(line).collect()
+}
+
 fn over_time(
     title: &str,
     unit: &str,
@@ -164,32 +198,32 @@ fn over_time(
     points: impl Fn(&[Sample]) -> Vec<(f64, f64)>,
     label: impl Fn(f64) -> String,
 ) -> String {
-    let series: Vec<_> = rows
-        .iter()
-        .enumerate()
-        .map(|(index, row)| Series {
-            name: row.label().to_owned(),
-            colour: colour(index),
-            dashed: false,
-            points: points(&row.phase.samples),
-        })
-        .collect();
-    let all = || series.iter().flat_map(|line| &line.points);
-    let max_x = all().map(|point| point.0).fold(0.0, f64::max);
-    let max_y = all().map(|point| point.1).fold(0.0, f64::max);
-    if max_y <= 0.0 {
+    let series = series(rows, points);
+    let most = series.iter().flat_map(|line| &line.points).map(|point| point.1).fold(0.0, f64::max);
+    if most <= 0.0 {
         return String::new();
     }
-    let bands: Vec<_> =
-        rows.iter().enumerate().flat_map(|(index, row)| waits(&row.phase.samples, colour(index))).collect();
-    let caption = if bands.is_empty() {
-        ""
-    } else {
-        "Shaded in the colour of an engine: its writers waited, a tenth of the time or more."
-    };
-    let x = Axis::linear("seconds", max_x, three_or_whole);
-    let y = Axis::linear(unit, max_y, label);
-    figure(title, &(lines(title, &x, &y, &series, &bands) + &legend(&series)), caption)
+    drawn(title, &Axis::linear(unit, most, label), &series, rows)
+}
+
+/// Lines over the seconds of a phase, with the waits and the upkeep of each engine behind them.
+fn drawn(title: &str, y: &Axis, series: &[Series], rows: &[Row<'_>]) -> String {
+    let seconds = series.iter().flat_map(|line| &line.points).map(|point| point.0).fold(0.0, f64::max);
+    let mut backdrop = Backdrop::default();
+    for (index, row) in rows.iter().enumerate() {
+        let samples = &row.phase.samples;
+        backdrop.bands.extend(waits(samples, colour(index)));
+        backdrop.strokes.extend(upkeep(samples).map(|at| (at, colour(index))));
+    }
+    let mut caption = Vec::new();
+    if !backdrop.bands.is_empty() {
+        caption.push("Shaded in the colour of an engine: its writers waited, a tenth of the time or more.");
+    }
+    if !backdrop.strokes.is_empty() {
+        caption.push("Strokes: a flush, merge or checkpoint ended.");
+    }
+    let x = Axis::linear("seconds", seconds, three_or_whole);
+    figure(title, &(lines(title, &x, y, series, &backdrop) + &legend(series)), &caption.join(" "))
 }
 
 fn three_or_whole(value: f64) -> String {
@@ -256,6 +290,15 @@ mod tests {
         let at = |ms| Sample { ms, ops: ms, ..Sample::default() };
         assert!(is_short(&[at(0), at(999)]) && is_short(&[]));
         assert!(!is_short(&[at(0), at(1000)]));
+    }
+
+    #[test]
+    fn upkeep_is_seen_where_its_count_grows() {
+        let at = |ms: u64, upkeep| Sample { ms, upkeep, ..Sample::default() };
+        let samples =
+            [at(0, Some(7)), at(100, Some(7)), at(200, Some(9)), at(300, Some(9)), at(400, Some(10))];
+        assert_eq!(upkeep(&samples).collect::<Vec<_>>(), [0.2, 0.4]);
+        assert_eq!(upkeep(&[at(0, None), at(100, None)]).count(), 0);
     }
 
     #[test]

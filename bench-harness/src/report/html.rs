@@ -5,18 +5,10 @@ use std::fmt::Write;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::bars;
-use super::charts;
 use super::equal::NOT_EQUAL;
-use super::heat;
-use super::loops;
-use super::percentiles;
 use super::result::ResultFile;
-use super::rum;
-use super::scorecard;
-use super::shape;
 use super::svg::escape;
-use super::theory;
+use super::{bars, charts, heat, loops, offered, percentiles, rum, scorecard, shape, theory};
 use crate::claims::ClaimsFile;
 use crate::compare::{Group, Repetition, groups, typical};
 use crate::metrics::{LatencySummary, PhaseRecord};
@@ -116,7 +108,7 @@ fn section(out: &mut String, result: &ResultFile, groups: &[Group<'_>], cells: &
     for name in super::table::measures(cells) {
         measured(out, result, &rows(groups, cells, &name), cells, &name);
     }
-    let figures = rum::triangle(cells) + &shape::figures(cells);
+    let figures = offered::figure_of(cells) + &rum::triangle(cells) + &shape::figures(cells);
     if !figures.is_empty() {
         let _ = writeln!(out, "<h2>Overheads and shape</h2>\n<div class=\"grid2\">{figures}</div>");
     }
@@ -166,6 +158,7 @@ fn measured(out: &mut String, result: &ResultFile, rows: &[Row<'_>], cells: &[&C
     out.push_str(&charts::amplifications(rows));
     out.push_str(&percentiles::latency(rows));
     out.push_str(&charts::throughput(rows));
+    out.push_str(&charts::tail(rows));
     out.push_str(&charts::backlog(rows));
     out.push_str(&charts::debt(rows));
     out.push_str(&charts::space(rows));

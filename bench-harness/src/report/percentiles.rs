@@ -5,7 +5,7 @@ use workloads::OpKind;
 
 use super::charts::{colour, figure};
 use super::html::Row;
-use super::svg::{Axis, Series, legend, lines};
+use super::svg::{Axis, Backdrop, Series, legend, lines};
 use crate::metrics::latency::{decode, is_told};
 use crate::metrics::{LatencySummary, OpRecord};
 use crate::units::nanos;
@@ -109,7 +109,7 @@ pub fn latency(rows: &[Row<'_>]) -> String {
             .map(|(at, label)| (at, label.to_owned()))
             .into(),
     };
-    let body = lines("latency by percentile", &x, &y, &series, &[]) + &legend(&series);
+    let body = lines("latency by percentile", &x, &y, &series, &Backdrop::default()) + &legend(&series);
     figure(
         "Latency",
         &body,

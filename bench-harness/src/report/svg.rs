@@ -10,6 +10,8 @@ const LEFT: f64 = 58.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 40.0;
+/// Height of a stroke on the x axis.
+const STROKE: f64 = 5.0;
 
 /// One line of a chart.
 #[derive(Debug, Clone)]
@@ -75,14 +77,23 @@ pub struct Band {
     pub colour: usize,
 }
 
-/// A chart of lines over shaded bands, described by `label` for those who cannot see it.
-pub fn lines(label: &str, x: &Axis, y: &Axis, series: &[Series], bands: &[Band]) -> String {
+/// What stands behind the lines of a chart.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Backdrop {
+    /// Shaded stretches.
+    pub bands: Vec<Band>,
+    /// Short strokes on the x axis: where, and of which colour.
+    pub strokes: Vec<(f64, usize)>,
+}
+
+/// A chart of lines over what stands behind them, described by `label` for those who cannot see it.
+pub fn lines(label: &str, x: &Axis, y: &Axis, series: &[Series], backdrop: &Backdrop) -> String {
     let mut out = String::new();
     let px = |value| x.place(value, LEFT, WIDTH - RIGHT);
     let py = |value| y.place(value, HEIGHT - BOTTOM, TOP);
     let _ =
         write!(out, "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">", escape(label));
-    for band in bands {
+    for band in &backdrop.bands {
         let (from, to) = (px(band.from), px(band.to));
         let _ = write!(
             out,
@@ -103,6 +114,15 @@ pub fn lines(label: &str, x: &Axis, y: &Axis, series: &[Series], bands: &[Band])
             LEFT - 6.0,
             at + 4.0,
             escape(text)
+        );
+    }
+    for (at, colour) in &backdrop.strokes {
+        // One engine's strokes below the other's.
+        let (at, top) = (px(*at), HEIGHT - BOTTOM - STROKE * *colour as f64);
+        let _ = write!(
+            out,
+            "<line class=\"stroke\" style=\"stroke:var(--s{colour})\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{top}\" y2=\"{:.1}\"/>",
+            top + STROKE - 1.0
         );
     }
     for (value, text) in &x.ticks {
@@ -187,7 +207,7 @@ mod tests {
     fn names_cannot_break_the_page() {
         let series = [Series { name: "<b>".to_owned(), colour: 1, dashed: true, points: vec![(0.0, 0.0)] }];
         let axis = Axis::linear("x", 1.0, |value| value.to_string());
-        let chart = lines("a \"b\"", &axis, &axis, &series, &[]) + &legend(&series);
+        let chart = lines("a \"b\"", &axis, &axis, &series, &Backdrop::default()) + &legend(&series);
         assert!(!chart.contains("<b>") && chart.contains("a &quot;b&quot;"));
     }
 }

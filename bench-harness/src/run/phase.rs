@@ -129,8 +129,7 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
             expected.oracles.iter().map(|oracle| OpStream::new(self.spec, index, oracle)).collect();
         let ops_max: Option<u64> = streams.iter().map(OpStream::ops_max).sum();
         let until = &phase.until;
-        let made = if until.steady { Progress::with_times } else { Progress::default };
-        let progress: Vec<Progress> = streams.iter().map(|_| made()).collect();
+        let progress: Vec<Progress> = streams.iter().map(|_| Progress::default()).collect();
         let made = self.timetable(index, &streams, carried.max_per_second);
         let (mut timetable, refused) = made.map_or_else(|why| (None, Some(why)), |made| (made, None));
         let (over, reached) = (AtomicBool::new(false), AtomicBool::new(false));

@@ -22,6 +22,8 @@ const TICK: Duration = Duration::from_millis(100);
 const QUIET: Duration = Duration::from_secs(2);
 /// Most samples kept of one phase; beyond it every other one is dropped and the rate halves.
 const SAMPLES_MAX: usize = 600;
+/// The counters of work that an engine does behind its clients' backs.
+const UPKEEP: [&str; 3] = ["flushes", "compactions", "checkpoints"];
 
 /// What the watcher saw.
 #[derive(Debug, Default)]
@@ -80,12 +82,12 @@ impl<E: Kv + ?Sized> Watch<'_, E> {
         let start = Instant::now();
         let mut seen = Watched::default();
         let mut bar = None;
-        let mut judge = None;
+        let (mut judge, mut told) = (None, Times::default());
         let (mut tick, mut every) = (0u64, 1u64);
         loop {
             let over = self.over.load(Ordering::Acquire);
             if over || tick.is_multiple_of(every) {
-                let sample = self.sample(start, &mut seen.memory_peak_bytes);
+                let sample = self.sample(start, &mut seen.memory_peak_bytes, &mut told);
                 // Samples are thinned out later, the peak is not.
                 seen.allocated_peak_bytes = seen.allocated_peak_bytes.max(sample.allocated_bytes);
                 let backlog = sample.backlog.map(|backlog| (backlog, sample.ms));
@@ -133,8 +135,7 @@ impl<E: Kv + ?Sized> Watch<'_, E> {
         if judge.as_ref().is_some_and(|judge| !judge.is_due(ms())) {
             return;
         }
-        let mut times = Times::default();
-        self.progress.iter().for_each(|progress| progress.add_times_to(&mut times));
+        let times = self.times();
         let allocated = disk::size(self.dir).allocated_bytes;
         let look = Look::of(ms(), self.done(), allocated, times, &self.engine.stats());
         match judge {
@@ -151,10 +152,23 @@ impl<E: Kv + ?Sized> Watch<'_, E> {
         self.progress.iter().map(Progress::get).sum()
     }
 
-    fn sample(&self, start: Instant, memory_peak_bytes: &mut u64) -> Sample {
+    fn times(&self) -> Times {
+        let mut times = Times::default();
+        self.progress.iter().for_each(|progress| progress.add_times_to(&mut times));
+        times
+    }
+
+    /// A look at everything that a sample tells. `told`: the times up to the last sample that told a percentile of them.
+    fn sample(&self, start: Instant, memory_peak_bytes: &mut u64, told: &mut Times) -> Sample {
         let stats = self.engine.stats();
         *memory_peak_bytes = (*memory_peak_bytes).max(stats.memory_bytes());
         let size = disk::size(self.dir);
+        let times = self.times();
+        let p99_ns = times.quantile_since(told, 0.99);
+        if p99_ns.is_some() {
+            *told = times;
+        }
+        let upkeep = |name: &&str| stats.counters.iter().find(|(known, _)| known == name);
         // Answers are counted first: what is answered meanwhile makes the backlog look larger, never negative.
         let ops = self.done();
         Sample {
@@ -164,6 +178,8 @@ impl<E: Kv + ?Sized> Watch<'_, E> {
             apparent_bytes: size.apparent_bytes,
             allocated_bytes: size.allocated_bytes,
             debt_bytes: stats.debt_bytes,
+            p99_ns,
+            upkeep: UPKEEP.iter().filter_map(upkeep).map(|(_, count)| *count).reduce(|a, b| a + b),
             stalled_ns: (!stats.stalls.is_empty())
                 .then(|| stats.stalls.iter().map(|stall| stall.wall_ns).sum()),
         }

@@ -1,0 +1,97 @@
+//! What latency costs as load grows: the response times of the open loops of a workload over the load that was offered.
+//! Where an engine reaches its capacity, its line turns upwards.
+
+use super::charts::{colour, figure, thousands};
+use super::svg::{Axis, Backdrop, Series, legend, lines};
+use crate::metrics::{LatencySummary, PhaseRecord};
+use crate::run::CellRecord;
+use crate::units::nanos;
+
+/// Fewer loads do not make a line.
+const LOADS_MIN: usize = 3;
+
+/// Where the response times of reads, or of writes, are.
+type Responses = fn(&PhaseRecord) -> &Option<LatencySummary>;
+
+/// (requests offered a second, base-ten logarithm of the 99th percentile in nanoseconds), by load; those of phases that
+/// had too few requests to tell it are left out.
+fn points(cell: &CellRecord, responses: Responses) -> Vec<(f64, f64)> {
+    let measured = cell.phases.iter().filter(|phase| phase.is_reported());
+    let point = |phase: &PhaseRecord| {
+        let p99_ns = responses(phase).as_ref()?.p99_ns?;
+        Some((phase.open.as_ref()?.offered_per_second, (p99_ns.max(1) as f64).log10()))
+    };
+    let mut points: Vec<_> = measured.filter_map(point).collect();
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    points
+}
+
+/// The figure of a workload; empty if it has fewer than three open loops.
+pub fn figure_of(cells: &[&CellRecord]) -> String {
+    let kinds: [(&str, bool, Responses); 2] =
+        [("reads", false, |phase| &phase.read_responses), ("writes", true, |phase| &phase.write_responses)];
+    let mut series = Vec::new();
+    for (index, cell) in cells.iter().enumerate() {
+        for (kind, dashed, responses) in kinds {
+            let name = format!("{} {kind}", cell.engine.label);
+            series.push(Series { name, colour: colour(index), dashed, points: points(cell, responses) });
+        }
+    }
+    series.retain(|line| line.points.len() >= LOADS_MIN);
+    if series.is_empty() {
+        return String::new();
+    }
+    let all = || series.iter().flat_map(|line| &line.points);
+    let ns = || all().map(|point| 10f64.powf(point.1));
+    let (least, most) = (ns().fold(f64::MAX, f64::min), ns().fold(1.0, f64::max));
+    let x =
+        Axis::linear("requests offered a second", all().map(|point| point.0).fold(0.0, f64::max), thousands);
+    let y = Axis::decades("99 of 100 were answered within", least, most, |ns| {
+        nanos(ns as u64).replace(".00", "").replace(".0", "")
+    });
+    let body =
+        lines("response time over offered load", &x, &y, &series, &Backdrop::default()) + &legend(&series);
+    figure(
+        "Latency over offered load",
+        &body,
+        "Response times of the open loops, from arrival to answer. Where a line turns upwards, requests arrive faster than \
+         they are answered.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::group::tests::cell;
+    use crate::metrics::{Latencies, OpenRecord};
+    use workloads::OpKind;
+
+    fn with_loads(loads: &[f64]) -> CellRecord {
+        let mut cell = cell("a", 0, 100.0);
+        let shape = cell.phases[0].clone();
+        cell.phases = loads
+            .iter()
+            .map(|load| {
+                let mut latencies = Latencies::default();
+                (0..10_000).for_each(|_| latencies.record(OpKind::Get, (load * 10.0) as u64));
+                PhaseRecord {
+                    open: Some(OpenRecord { offered_per_second: *load, ..OpenRecord::default() }),
+                    read_responses: latencies.summary(OpKind::Get),
+                    ..shape.clone()
+                }
+            })
+            .collect();
+        cell
+    }
+
+    #[test]
+    fn three_loads_make_a_line_in_their_order_and_two_do_not() {
+        let cell = with_loads(&[4_000.0, 1_000.0, 2_000.0]);
+        let found = points(&cell, |phase| &phase.read_responses);
+        assert_eq!(found.iter().map(|point| point.0).collect::<Vec<_>>(), [1_000.0, 2_000.0, 4_000.0]);
+        assert!((found[0].1 - 4.0).abs() < 0.01, "10 us is 10,000 ns: {found:?}");
+        let page = figure_of(&[&cell]);
+        assert!(page.contains("a reads") && !page.contains("a writes"), "{page}");
+        assert_eq!(figure_of(&[&with_loads(&[1_000.0, 2_000.0])]), "");
+    }
+}
