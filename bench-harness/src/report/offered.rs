@@ -44,9 +44,8 @@ pub fn figure_of(cells: &[&CellRecord]) -> String {
     let all = || series.iter().flat_map(|line| &line.points);
     let ns = || all().map(|point| 10f64.powf(point.1));
     let (least, most) = (ns().fold(f64::MAX, f64::min), ns().fold(1.0, f64::max));
-    let x =
-        Axis::linear("requests offered a second", all().map(|point| point.0).fold(0.0, f64::max), thousands);
-    let y = Axis::decades("99 of 100 were answered within", least, most, |ns| {
+    let x = Axis::linear("requests offered / s", all().map(|point| point.0).fold(0.0, f64::max), thousands);
+    let y = Axis::decades("p99 of response", least, most, |ns| {
         nanos(ns as u64).replace(".00", "").replace(".0", "")
     });
     let body =
