@@ -20,6 +20,8 @@ use crate::rng::{mix64, unmix64};
 const PREFIX: &[u8; 4] = b"user";
 const SECOND_HALF: u64 = 0xD6E8_FEB8_6659_FD93;
 const DIGITS: usize = 20;
+/// One more than the greatest number of half the digits.
+const HALF_END: u64 = 10_u64.pow(DIGITS as u32 / 2);
 const _: () = assert!(PREFIX.len() + DIGITS == Key::LEN_MAX);
 
 /// The kinds of keys.
@@ -176,14 +178,16 @@ impl KeyKind {
     }
 }
 
-/// The prefix and twenty digits.
+/// The prefix and twenty digits, ten at a time: the two halves do not wait for each other's divisions.
 #[inline]
 fn text(bytes: &mut [u8; Key::LEN_MAX], number: u64) {
-    bytes[..PREFIX.len()].copy_from_slice(PREFIX);
-    let mut rest = number;
-    for digit in bytes[PREFIX.len()..].iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
+    let (prefix, digits) = bytes.split_at_mut(PREFIX.len());
+    prefix.copy_from_slice(PREFIX);
+    let (high, low) = digits.split_at_mut(DIGITS / 2);
+    let (mut high_rest, mut low_rest) = (number / HALF_END, number % HALF_END);
+    for (high, low) in high.iter_mut().zip(low).rev() {
+        (*high, *low) = (b'0' + (high_rest % 10) as u8, b'0' + (low_rest % 10) as u8);
+        (high_rest, low_rest) = (high_rest / 10, low_rest / 10);
     }
 }
 
@@ -221,6 +225,8 @@ mod tests {
         assert_eq!(format!("{:?}", KeyKind::Text24.encode(1)), "user15839785061582574730");
         assert_eq!(KeyKind::Hash16.encode(1).to_vec(), 0xdbd238973a2b148aa907e09f5177c36c_u128.to_be_bytes());
         assert_eq!(format!("{:?}", KeyKind::Ordered24.encode(21)), "user00000000000000000042");
+        let last = KeyKind::Ordered24.encode((1 << 63) - 1);
+        assert_eq!(format!("{last:?}"), "user18446744073709551614");
         let point = KeyKind::Series16 { series: 10 }.encode(0x0305);
         assert_eq!(*point, [0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 154]);
     }

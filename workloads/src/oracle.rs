@@ -285,13 +285,17 @@ impl Oracle {
 
     /// Checks what a get of `record` found.
     pub fn check_get(&self, record: u64, found: Option<&[u8]>) -> Result<(), Mismatch> {
+        self.check_found(record, &self.key.encode(record), found)
+    }
+
+    /// The same for a caller who has the record's key at hand.
+    #[inline]
+    pub fn check_found(&self, record: u64, key: &[u8], found: Option<&[u8]>) -> Result<(), Mismatch> {
         match (self.version(record), found) {
             (None, None) => Ok(()),
             (None, Some(_)) => Err(Mismatch::Unexpected),
             (Some(expected), None) => Err(Mismatch::Missing { expected }),
-            (Some(expected), Some(value)) => {
-                self.values.check_version(&self.key.encode(record), expected, value)
-            }
+            (Some(expected), Some(value)) => self.values.check_version(key, expected, value),
         }
     }
 

@@ -276,7 +276,7 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
         let checked = match (op, answer) {
             (Op::GetAbsent { .. }, None) => Ok(()),
             (Op::GetAbsent { .. }, Some(_)) => Err(Mismatch::Unexpected),
-            (_, answer) => self.oracle.check_get(op.record(), answer),
+            (_, answer) => self.oracle.check_found(op.record(), &key, answer),
         };
         if let Err(mismatch) = checked {
             self.wrong(op, mismatch);
@@ -357,7 +357,7 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
             self.tally.gets += 1;
             self.tally.returned_bytes += if found { (key.len() + self.value.len()) as u64 } else { 0 };
             let answer = found.then_some(self.value.as_slice());
-            if let Err(mismatch) = self.oracle.check_get(op.record(), answer) {
+            if let Err(mismatch) = self.oracle.check_found(op.record(), &key, answer) {
                 self.wrong(op, mismatch);
             }
         }
