@@ -42,6 +42,7 @@ macro_rules! metrics {
 
 metrics! {
     "ops_per_second", "1/s", "operations a second", |v| v.derived.ops_per_second;
+    "settled_ops_per_second", "1/s", "operations a second, the payment of debt included", |v| v.derived.settled_ops_per_second;
     "wa_settled", "", "bytes written per byte of the user, drain included", |v| v.derived.wa_settled;
     "wa_open", "", "bytes written per byte of the user, debt left out", |v| v.derived.wa_open;
     "wa_upkeep", "", "bytes written behind the log per byte of the user, drain included", upkeep;
@@ -154,7 +155,7 @@ mod tests {
             ..BlockReads::default()
         };
         phase.moved.blocks = vec![row("leaf", 4, 10), row("inner", 8, 100)];
-        let derived = Derived::of(None, &phase, None);
+        let derived = Derived::of(None, &phase, Some(&PhaseRecord::default()));
         let cell = crate::compare::group::tests::cell("lsm", 0, 1.0);
         let view = View { cell: &cell, phase: &phase, derived };
         let number = |word: &str| (Metric::find(word).unwrap().of)(&view);

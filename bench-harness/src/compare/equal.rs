@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::group::Repetition;
 use crate::run::CellRecord;
 
 /// The settings that must be alike, by their place in the workload, and what to call them.
@@ -56,6 +57,29 @@ pub fn own(cell: &CellRecord) -> Option<String> {
     } else {
         None
     }
+}
+
+/// The rule that what two runs did up to a measured phase, and in it, broke: they were asked for the same load, and wrote
+/// the same. A phase that ends when steady writes as much as it takes, so only its rates are compared.
+pub fn broken_by_phases(a: &Repetition<'_>, b: &Repetition<'_>) -> Option<String> {
+    let shares =
+        |run: &Repetition<'_>| run.phase.open.as_ref().is_some_and(|open| open.max_per_second.is_some());
+    if shares(a) || shares(b) {
+        return Some("same load: each run was offered a share of its own capacity".to_owned());
+    }
+    let (mine, theirs) = (a.cell.phases.iter(), b.cell.phases.iter());
+    let parted = mine.zip(theirs).take(a.measure.phase + 1).find(|(mine, theirs)| {
+        let is_steady = mine.steady.is_some() || theirs.steady.is_some();
+        !is_steady && mine.moved.user_bytes != theirs.moved.user_bytes
+    });
+    parted.map(|(mine, theirs)| {
+        format!(
+            "same writes: in `{}` {} and {} user bytes",
+            mine.name,
+            crate::units::count(mine.moved.user_bytes),
+            crate::units::count(theirs.moved.user_bytes)
+        )
+    })
 }
 
 /// The first setting, of those not at `places`, that is not alike.

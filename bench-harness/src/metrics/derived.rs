@@ -12,9 +12,12 @@ use super::record::{Moved, PhaseRecord};
 pub struct Derived {
     /// Operations per second.
     pub ops_per_second: Option<f64>,
+    /// The same over the time of the phase and of the drain that paid its debt; `None` if nothing drained it.
+    #[serde(default)]
+    pub settled_ops_per_second: Option<f64>,
     /// Write amplification of the phase alone.
     pub wa_open: Option<f64>,
-    /// The same with the bytes that draining the debt wrote.
+    /// The same with the bytes that draining the debt wrote; `None` if nothing drained it.
     pub wa_settled: Option<f64>,
     /// Its parts by cause, drain included.
     pub wa_by_cause: Vec<(String, f64)>,
@@ -32,7 +35,7 @@ pub struct Derived {
     pub blocks_per_get: BTreeMap<String, f64>,
     /// Blocks per get by kind that were not in memory.
     pub misses_per_get: BTreeMap<String, f64>,
-    /// Allocated bytes per live byte, averaged over the phase.
+    /// Allocated bytes averaged over the phase, per live byte averaged over its ends.
     pub sa_steady: Option<f64>,
     /// The largest seen in the phase and its drain.
     pub sa_peak: Option<f64>,
@@ -66,7 +69,8 @@ pub struct Derived {
 }
 
 impl Derived {
-    /// Computes them for `measure`; `before` is the phase before it, `drain` the one behind it, if there are any.
+    /// Computes them for `measure`; `before` is the phase before it, `drain` the one behind it that paid its debt, if there
+    /// are any. Without a drain nothing is settled.
     pub fn of(before: Option<&PhaseRecord>, measure: &PhaseRecord, drain: Option<&PhaseRecord>) -> Derived {
         let moved = &measure.moved;
         let mut settled = moved.clone();
@@ -77,13 +81,18 @@ impl Derived {
         let has_files = end.space.is_some();
         let drained = drain.map_or(0, |drain| drain.allocated_peak_bytes);
         let peak = Some(measure.allocated_peak_bytes.max(drained)).filter(|_| has_files);
+        let is_settled = has_files && drain.is_some();
         let without_log =
-            (has_files && end.space_without_log_bytes > 0).then_some(end.space_without_log_bytes);
+            (is_settled && end.space_without_log_bytes > 0).then_some(end.space_without_log_bytes);
         let stalled_ns: u64 = moved.stalls.iter().map(|stall| stall.wall_ns).sum();
         Derived {
             ops_per_second: f::ops_per_second(moved.completed, moved.wall_ns),
+            settled_ops_per_second: drain.and_then(|_| f::ops_per_second(moved.completed, settled.wall_ns)),
             wa_open: f::write_amplification(moved.io.as_ref(), moved.user_bytes),
-            wa_settled: f::write_amplification(settled.io.as_ref(), settled.user_bytes),
+            wa_settled: f::write_amplification(
+                settled.io.as_ref().filter(|_| drain.is_some()),
+                settled.user_bytes,
+            ),
             wa_by_cause: named(f::write_amplification_by_cause(settled.io.as_ref(), settled.user_bytes)),
             upkeep_read_by_cause: named(f::upkeep_read_by_cause(settled.io.as_ref(), settled.user_bytes)),
             prepared_per_user_byte: settled
@@ -93,10 +102,14 @@ impl Derived {
             ra: f::read_amplification(moved.io.as_ref(), moved.returned_bytes),
             blocks_per_get: blocks(moved, |row| row.point_requests),
             misses_per_get: blocks(moved, |row| row.point_misses),
-            sa_steady: f::space_amplification(steady(measure).filter(|_| has_files), measure.live_bytes),
+            sa_steady: f::space_amplification(
+                steady(measure).filter(|_| has_files),
+                // Data that grow, grow evenly: the average of space stands over the average of what is live.
+                u64::midpoint(before.map_or(0, |before| before.live_bytes), measure.live_bytes),
+            ),
             sa_peak: f::space_amplification(peak, measure.live_bytes),
             sa_settled: f::space_amplification(
-                end.space.as_ref().map(|space| space.allocated_bytes),
+                end.space.as_ref().filter(|_| is_settled).map(|space| space.allocated_bytes),
                 end.live_bytes,
             ),
             sa_settled_without_log: f::space_amplification(without_log, end.live_bytes),
@@ -152,8 +165,24 @@ mod tests {
         };
         let derived = Derived::of(None, &phase(100, 100), Some(&phase(300, 0)));
         assert_eq!((derived.wa_open, derived.wa_settled), (Some(1.0), Some(4.0)));
+        assert_eq!((derived.ops_per_second, derived.settled_ops_per_second), (Some(1e9), Some(5e8)));
         assert_eq!(derived.sa_settled, None);
+        let owing = Derived::of(None, &phase(100, 100), None);
+        assert_eq!((owing.wa_open, owing.wa_settled), (Some(1.0), None), "what owes is not settled");
         assert_eq!(derived.wa_by_cause, [("flush".to_owned(), 4.0)]);
+    }
+
+    #[test]
+    fn space_is_set_against_what_lived_meanwhile() {
+        let sample =
+            |allocated_bytes| crate::metrics::Sample { allocated_bytes, ..crate::metrics::Sample::default() };
+        let fill = PhaseRecord {
+            live_bytes: 100,
+            space: Some(DirSize::default()),
+            samples: vec![sample(0), sample(60), sample(120)],
+            ..PhaseRecord::default()
+        };
+        assert_eq!(Derived::of(None, &fill, None).sa_steady, Some(1.2));
     }
 
     #[test]

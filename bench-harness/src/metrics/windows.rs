@@ -66,4 +66,8 @@ pub struct OpenRecord {
     pub overrun_ns: u64,
     /// True if memory for the times ran out, and the arrivals ended early.
     pub is_cut: bool,
+    /// How late the clients themselves were for requests that they waited for: time in which the system did not run them.
+    /// It is part of every response and no engine's doing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_late: Option<super::LatencySummary>,
 }

@@ -152,7 +152,11 @@ pub fn debt(rows: &[Row<'_>]) -> String {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         samples.iter().map(|sample| (sample.ms as f64 / 1e3, mib(sample.debt_bytes))).collect()
     };
-    over_time("Debt", "MiB of upkeep owed", rows, owed, three_or_whole)
+    let mut series = series(rows, owed);
+    for (line, row) in series.iter_mut().zip(rows) {
+        line.points.retain(|_| row.tells_debt());
+    }
+    linear("Debt", "MiB of upkeep owed", rows, &series, three_or_whole)
 }
 
 /// Stretches between samples in which writers waited for [`WAIT_SHARE_MIN`] of the time, neighbours joined.
@@ -198,12 +202,21 @@ fn over_time(
     points: impl Fn(&[Sample]) -> Vec<(f64, f64)>,
     label: impl Fn(f64) -> String,
 ) -> String {
-    let series = series(rows, points);
+    linear(title, unit, rows, &series(rows, points), label)
+}
+
+fn linear(
+    title: &str,
+    unit: &str,
+    rows: &[Row<'_>],
+    series: &[Series],
+    label: impl Fn(f64) -> String,
+) -> String {
     let most = series.iter().flat_map(|line| &line.points).map(|point| point.1).fold(0.0, f64::max);
     if most <= 0.0 {
         return String::new();
     }
-    drawn(title, &Axis::linear(unit, most, label), &series, rows)
+    drawn(title, &Axis::linear(unit, most, label), series, rows)
 }
 
 /// Lines over the seconds of a phase, with the waits and the upkeep of each engine behind them.
@@ -238,7 +251,9 @@ pub fn memory(rows: &[Row<'_>]) -> String {
         .iter()
         .map(|row| {
             let owners = row.phase.memory.iter().map(|owner| (owner.owner.as_str(), owner.bytes));
-            let peak = [("engine, peak", row.phase.memory_peak_bytes)].into_iter();
+            // An engine that holds nothing is none: nothing declared means that it does not tell.
+            let peak = Some(row.phase.memory_peak_bytes).filter(|held| *held > 0);
+            let peak = peak.map(|held| ("engine, peak", held)).into_iter();
             let process = row.phase.rss_anon_peak_bytes.map(|rss| ("process, peak", rss)).into_iter();
             let before = row.cell.rss_anon_before_bytes.map(|rss| ("process, before", rss)).into_iter();
             owners.chain(peak).chain(process).chain(before).collect()

@@ -15,7 +15,7 @@ use super::table::{table, wrap};
 use crate::compare::{Group, groups};
 use crate::metrics::formulas::per_op;
 use crate::stats::ratio::median;
-use crate::units::or_dash;
+use crate::units::{or_dash, three};
 
 /// The median time of one operation, and the interval that criterion gives it.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -61,7 +61,7 @@ impl Estimate {
 }
 
 const LEGEND: [&str; 4] = [
-    "criterion: its median, in ns per operation, taken in a loop of its own. Everything else is of other operations of \
+    "criterion: its median and 95 % interval, in ns per operation, taken in a loop of its own. Everything else is of other operations of \
      the same kind, a fixed number of them, the median of all runs",
     "call: ns per operation inside the engine, with the clock read around each call; wa: bytes written per user byte, \
      drain included; read: bytes read from files per operation, for upkeep too; sa: allocated bytes per live byte after \
@@ -85,7 +85,14 @@ pub fn lines(result: &ResultFile) -> Vec<String> {
         rows.add_row([
             if last == time.workload { String::new() } else { time.workload.clone() },
             time.engine.clone(),
-            or_dash(time.estimate.map(|estimate| estimate.median_ns)),
+            time.estimate.map_or("-".to_owned(), |estimate| {
+                format!(
+                    "{} ({} to {})",
+                    three(estimate.median_ns),
+                    three(estimate.low_ns),
+                    three(estimate.high_ns)
+                )
+            }),
             of(|group| group.median(|derived| derived.service_ns_per_op)),
             of(|group| group.median(|derived| derived.wa_settled)),
             of(read_bytes_per_op),
@@ -151,7 +158,7 @@ mod tests {
         let shown = lines(&result);
         let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(words(&shown[1]), ["read-heavy", "a", "-", "-", "7.50", "3.00", "-"]);
-        assert_eq!(words(&shown[2]), ["null", "200", "-", "-", "-", "-"]);
+        assert_eq!(words(&shown[2]), ["null", "200", "(190", "to", "230)", "-", "-", "-", "-"]);
         assert!(shown.iter().all(|line| line.len() <= 80), "{shown:?}");
     }
 }

@@ -242,7 +242,7 @@ fn map(
 
 /// A cell in its colour, with its number for those who do not see it.
 fn painted(ratio: &Ratio, more_is_better: bool) -> String {
-    let log2 = ratio.medians.max(f64::MIN_POSITIVE).log2();
+    let log2 = ratio.value.max(f64::MIN_POSITIVE).log2();
     let percent = (log2.abs() / FULL_COLOUR_LOG2).min(1.0) * FULL_COLOUR_PERCENT;
     let side = if (log2 > 0.0) == more_is_better { "up" } else { "down" };
     let is_clear = ratio.interval.is_some_and(|interval| interval.low > 1.0 || interval.high < 1.0);
@@ -252,7 +252,7 @@ fn painted(ratio: &Ratio, more_is_better: bool) -> String {
     });
     format!(
         "<td{class} style=\"--p:{percent:.0}%;--c:var(--{side})\"><b>{}x</b>{interval}</td>",
-        three(ratio.medians)
+        three(ratio.value)
     )
 }
 
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn an_interval_that_holds_one_is_hatched() {
         let interval = |low, high| Some(Interval { estimate: 2.0, low, high, blocks: 3 });
-        let ratio = |interval| Ratio { metric: "", medians: 2.0, interval, better: None };
+        let ratio = |interval| Ratio { metric: "", value: 2.0, interval, better: None };
         assert!(painted(&ratio(interval(0.9, 4.0)), true).contains("class=\"unclear\""));
         assert!(painted(&ratio(None), true).contains("class=\"unclear\""));
         let clear = painted(&ratio(interval(1.5, 2.5)), false);

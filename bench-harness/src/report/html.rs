@@ -43,6 +43,11 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// True if the engine counts its own bytes and so knows what it owes.
+    pub fn tells_debt(&self) -> bool {
+        self.phase.moved.io.is_some()
+    }
+
     /// The label of the engine.
     pub fn label(&self) -> &'a str {
         &self.cell.engine.label
@@ -108,7 +113,7 @@ fn section(out: &mut String, result: &ResultFile, groups: &[Group<'_>], cells: &
     for name in super::table::measures(cells) {
         measured(out, result, &rows(groups, cells, &name), cells, &name);
     }
-    let figures = offered::figure_of(cells) + &rum::triangle(cells) + &shape::figures(cells);
+    let figures = offered::figure_of(groups, cells) + &rum::triangle(cells) + &shape::figures(cells);
     if !figures.is_empty() {
         let _ = writeln!(out, "<h2>Overheads and shape</h2>\n<div class=\"grid2\">{figures}</div>");
     }
@@ -181,12 +186,23 @@ fn measured(out: &mut String, result: &ResultFile, rows: &[Row<'_>], cells: &[&C
 }
 
 /// The repetitions behind what is shown of `cell` in the phase `measure`.
-fn repetitions<'a>(groups: &'a [Group<'a>], cell: &CellRecord, measure: &str) -> &'a [Repetition<'a>] {
+pub(super) fn repetitions<'a>(
+    groups: &'a [Group<'a>],
+    cell: &CellRecord,
+    measure: &str,
+) -> &'a [Repetition<'a>] {
     let mine = |group: &&Group<'_>| {
         (group.workload, group.engine, group.measure) == (&*cell.workload, &*cell.engine.label, measure)
     };
     groups.iter().find(mine).map_or(&[], |group| &group.runs)
 }
+
+/// What the columns of the table of all numbers mean.
+const HEADLINE: &str = "Times are service times, call to return, in a closed loop; response times, arrival to return, in an \
+    open one. Bytes written count the drain behind the phase. CPU is that of the whole process, harness included. Peak is \
+    the most space seen in ten looks a second: what lived shorter is not in it. Debt left is owed after the drain, dirty \
+    pages in a B+tree, entries to flush and merge in an LSM tree: not to be compared. A dash: not measured, or too few \
+    samples to tell.";
 
 /// Cost per operation, one row per engine.
 fn headline(rows: &[Row<'_>]) -> String {
@@ -240,24 +256,17 @@ fn headline(rows: &[Row<'_>]) -> String {
             or_dash(d.sa_settled),
             or_dash(d.sa_peak),
             d.cpu_ns_per_op.map_or("-".to_owned(), |ns| nanos(ns as u64)),
-            bytes(row.phase.memory_peak_bytes),
+            if row.phase.memory_peak_bytes == 0 {
+                "-".to_owned()
+            } else {
+                bytes(row.phase.memory_peak_bytes)
+            },
             d.stalled_share.map_or("-".to_owned(), |share| format!("{:.1} %", share * 100.0)),
-            bytes(d.debt_left_bytes),
+            if row.tells_debt() { bytes(d.debt_left_bytes) } else { "-".to_owned() },
         ];
         let _ = write!(out, "<tr><td>{}</td></tr>", cells.join("</td><td>"));
     }
-    out.push_str(
-        "</table></div>\n<p class=\"dim\">Times are service times, call to return, in a closed loop; response times, \
-         arrival to return, in an open one. Bytes written count ",
-    );
-    out.push_str(
-        "the drain behind the phase. CPU is that of the whole process, harness included. Peak is the ",
-    );
-    out.push_str(
-        "most space seen in ten looks a second: what lived shorter is not in it. Debt left is owed after ",
-    );
-    out.push_str("the drain, dirty pages in a B+tree, entries to flush and merge in an LSM tree: not to be ");
-    out.push_str("compared. A dash: not measured, or too few samples to tell.</p>\n");
+    let _ = writeln!(out, "</table></div>\n<p class=\"dim\">{HEADLINE}</p>");
     out
 }
 

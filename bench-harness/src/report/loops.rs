@@ -42,6 +42,13 @@ pub fn load(open: &OpenRecord) -> Vec<String> {
             nanos(open.drain_ns)
         ));
     }
+    if let Some(late) = &open.client_late {
+        let p99 = late.p99_ns.map_or("-".to_owned(), nanos);
+        parts.push(format!(
+            "the client itself was late by {} (p50), {p99} (p99)",
+            nanos(late.p50_ns.unwrap_or(late.max_ns))
+        ));
+    }
     let waited = open.waited as f64 / open.served.max(1) as f64;
     parts.push(format!("{:.1} % of the requests waited for one before them", waited * 100.0));
     if open.served < open.scheduled {

@@ -2,9 +2,13 @@
 //! Where an engine reaches its capacity, its line turns upwards.
 
 use super::charts::{colour, figure, thousands};
+use super::html::repetitions;
 use super::svg::{Axis, Backdrop, Series, legend, lines};
+use crate::compare::{Group, Repetition};
 use crate::metrics::{LatencySummary, PhaseRecord};
 use crate::run::CellRecord;
+use crate::run::cell::Measure;
+use crate::stats::ratio::median;
 use crate::units::nanos;
 
 /// Fewer loads do not make a line.
@@ -13,28 +17,39 @@ const LOADS_MIN: usize = 3;
 /// Where the response times of reads, or of writes, are.
 type Responses = fn(&PhaseRecord) -> &Option<LatencySummary>;
 
-/// (requests offered a second, base-ten logarithm of the 99th percentile in nanoseconds), by load; those of phases that
-/// had too few requests to tell it are left out.
-fn points(cell: &CellRecord, responses: Responses) -> Vec<(f64, f64)> {
-    let measured = cell.phases.iter().filter(|phase| phase.is_reported());
-    let point = |phase: &PhaseRecord| {
-        let p99_ns = responses(phase).as_ref()?.p99_ns?;
-        Some((phase.open.as_ref()?.offered_per_second, (p99_ns.max(1) as f64).log10()))
+/// (requests offered a second, base-ten logarithm of the 99th percentile in nanoseconds), by load, each the median of the
+/// repetitions. Left out: phases that had too few requests to tell, and those whose requests were not all answered, which
+/// would look better than they were felt.
+fn points(groups: &[Group<'_>], cell: &CellRecord, responses: Responses) -> Vec<(f64, f64)> {
+    let of_run = |run: &Repetition<'_>| {
+        let open = run.phase.open.as_ref().filter(|open| open.served == open.scheduled)?;
+        Some((open.offered_per_second, responses(run.phase).as_ref()?.p99_ns?))
     };
-    let mut points: Vec<_> = measured.filter_map(point).collect();
+    let point = |measure: &Measure| {
+        let runs: Vec<_> = repetitions(groups, cell, &measure.name).iter().filter_map(of_run).collect();
+        let offered = median(&runs.iter().map(|run| run.0).collect::<Vec<_>>())?;
+        let p99_ns = median(&runs.iter().map(|run| run.1 as f64).collect::<Vec<_>>())?;
+        Some((offered, p99_ns.max(1.0).log10()))
+    };
+    let mut points: Vec<_> = cell.measures.iter().filter_map(point).collect();
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
     points
 }
 
 /// The figure of a workload; empty if it has fewer than three open loops.
-pub fn figure_of(cells: &[&CellRecord]) -> String {
+pub fn figure_of(groups: &[Group<'_>], cells: &[&CellRecord]) -> String {
     let kinds: [(&str, bool, Responses); 2] =
         [("reads", false, |phase| &phase.read_responses), ("writes", true, |phase| &phase.write_responses)];
     let mut series = Vec::new();
     for (index, cell) in cells.iter().enumerate() {
         for (kind, dashed, responses) in kinds {
             let name = format!("{} {kind}", cell.engine.label);
-            series.push(Series { name, colour: colour(index), dashed, points: points(cell, responses) });
+            series.push(Series {
+                name,
+                colour: colour(index),
+                dashed,
+                points: points(groups, cell, responses),
+            });
         }
     }
     series.retain(|line| line.points.len() >= LOADS_MIN);
@@ -53,8 +68,8 @@ pub fn figure_of(cells: &[&CellRecord]) -> String {
     figure(
         "Latency over offered load",
         &body,
-        "Response times of the open loops, from arrival to answer. Where a line turns upwards, requests arrive faster than \
-         they are answered.",
+        "Response times of the open loops, from arrival to answer; the median of the repetitions. Loads of which not every \
+         request was answered are left out.",
     )
 }
 
@@ -62,12 +77,19 @@ pub fn figure_of(cells: &[&CellRecord]) -> String {
 mod tests {
     use super::*;
     use crate::compare::group::tests::cell;
+    use crate::compare::groups;
     use crate::metrics::{Latencies, OpenRecord};
     use workloads::OpKind;
 
     fn with_loads(loads: &[f64]) -> CellRecord {
         let mut cell = cell("a", 0, 100.0);
         let shape = cell.phases[0].clone();
+        let named = |(phase, load): (usize, &f64)| Measure {
+            name: format!("at {load}"),
+            phase,
+            ..cell.measures[0].clone()
+        };
+        cell.measures = loads.iter().enumerate().map(named).collect();
         cell.phases = loads
             .iter()
             .map(|load| {
@@ -85,12 +107,16 @@ mod tests {
 
     #[test]
     fn three_loads_make_a_line_in_their_order_and_two_do_not() {
-        let cell = with_loads(&[4_000.0, 1_000.0, 2_000.0]);
-        let found = points(&cell, |phase| &phase.read_responses);
+        let cells = [with_loads(&[4_000.0, 1_000.0, 2_000.0])];
+        let found = points(&groups(&cells), &cells[0], |phase| &phase.read_responses);
         assert_eq!(found.iter().map(|point| point.0).collect::<Vec<_>>(), [1_000.0, 2_000.0, 4_000.0]);
         assert!((found[0].1 - 4.0).abs() < 0.01, "10 us is 10,000 ns: {found:?}");
-        let page = figure_of(&[&cell]);
+        let page = figure_of(&groups(&cells), &[&cells[0]]);
         assert!(page.contains("a reads") && !page.contains("a writes"), "{page}");
-        assert_eq!(figure_of(&[&with_loads(&[1_000.0, 2_000.0])]), "");
+        let two = [with_loads(&[1_000.0, 2_000.0])];
+        assert_eq!(figure_of(&groups(&two), &[&two[0]]), "");
+        let mut lost = cells;
+        lost[0].phases[1].open.as_mut().unwrap().scheduled = 1;
+        assert_eq!(figure_of(&groups(&lost), &[&lost[0]]), "", "what was never answered is no point");
     }
 }

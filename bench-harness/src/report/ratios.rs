@@ -55,7 +55,7 @@ fn row(measure: &str, engine: &Group<'_>, baseline: &Group<'_>, found: &[Ratio])
     let of = |name: &str| found.iter().find(|ratio| ratio.metric == name);
     let told = |ratio: Option<&Ratio>, is_time: bool| {
         let turn = |value: f64| three(if is_time { 1.0 / value } else { value });
-        let value = ratio.map_or("-".to_owned(), |ratio| turn(ratio.medians));
+        let value = ratio.map_or("-".to_owned(), |ratio| turn(ratio.value));
         let interval = ratio.and_then(|ratio| ratio.interval).map(|interval| {
             let (low, high) =
                 if is_time { (interval.high, interval.low) } else { (interval.low, interval.high) };

@@ -17,7 +17,7 @@ const RADIUS: (f64, f64) = (18.0, 130.0);
 const CENTRE: (f64, f64) = (WIDTH / 2.0, 172.0);
 /// Names of the axes, what they count, and their directions in degrees.
 const AXES: [(&str, &str, f64); 3] = [
-    ("read", "blocks asked for / get", -90.0),
+    ("read", "pages | data blocks / get", -90.0),
     ("update", "written / user byte", 150.0),
     ("space", "files / live, no log", 30.0),
 ];

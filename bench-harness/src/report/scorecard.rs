@@ -53,7 +53,7 @@ const SCORES: [Score; 10] = [
     },
     Score {
         name: "write p99",
-        hint: "99 of 100 writes took at most",
+        hint: "99 of 100 writes, or batches, took at most",
         more_is_better: false,
         of: |run| p99(felt(run, &run.phase.write_responses, &run.phase.writes)),
         shown: |ns| nanos(ns as u64),
@@ -217,7 +217,7 @@ fn told(ratio: &Ratio) -> String {
     let interval = ratio
         .interval
         .map_or(String::new(), |interval| format!(" ({} to {})", three(interval.low), three(interval.high)));
-    format!("<small class=\"{class}\">{}x{interval}{word}</small>", three(ratio.medians))
+    format!("<small class=\"{class}\">{}x{interval}{word}</small>", three(ratio.value))
 }
 
 fn notes(columns: &[Column<'_, '_>], baseline: Option<&str>, repetitions: usize) -> String {

@@ -207,6 +207,12 @@ fn block(name: &str, cells: &[&CellRecord], unequal: Option<&str>, repetitions: 
         for op in &phase.ops {
             let Some(latency) = &op.latency else { continue };
             let label = &cell.engine.label;
+            // A batch is one call, with one time.
+            if latency.count < op.count {
+                let name = format!("{} in batches", op.op);
+                latencies.add_row(latency_row(label, &name, latency.count, latency));
+                continue;
+            }
             let Some(response) = &op.response else {
                 latencies.add_row(latency_row(label, &op.op, op.count, latency));
                 continue;

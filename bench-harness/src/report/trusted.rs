@@ -4,6 +4,9 @@ use super::result::ResultFile;
 use crate::calibrate::Calibration;
 use crate::calibrate::probes::Rate;
 use crate::calibrate::trust::Worth;
+use crate::compare::{Group, Repetition};
+use crate::metrics::formulas::per_op;
+use crate::stats::ratio::median;
 use crate::units::{bytes, count, nanos};
 
 /// One or two sentences for every output: what the counters are worth, and what was not seen.
@@ -49,8 +52,29 @@ fn counters(calibration: &Calibration) -> String {
 /// What the harness itself costs in a measured phase, beside its results; `None` if that was not measured.
 pub fn harness(result: &ResultFile, workload: &str, measure: &str) -> Option<String> {
     let ns = result.harness_ns(workload, measure)?;
+    let groups = crate::compare::groups(&result.cells);
+    let here: Vec<_> =
+        groups.iter().filter(|group| group.workload == workload && group.measure == measure).collect();
+    // Clients of an open loop wait for arrivals between calls.
+    if here.iter().flat_map(|group| &group.runs).any(|run| run.phase.open.is_some()) {
+        return None;
+    }
+    let outside = |group: &&Group<'_>| {
+        let ns = |run: &Repetition<'_>| {
+            let moved = &run.phase.moved;
+            per_op(moved.client_wall_ns.saturating_sub(moved.service_ns), moved.completed)
+        };
+        let middle = median(&group.runs.iter().filter_map(ns).collect::<Vec<_>>())?;
+        Some(format!("{} {middle:.0}", group.engine))
+    };
+    let seen: Vec<_> = here.iter().filter_map(outside).collect();
+    let seen = if seen.is_empty() {
+        String::new()
+    } else {
+        format!("; outside calls in these runs: {} ns/op", seen.join(", "))
+    };
     Some(format!(
-        "harness {ns:.0} ns/op: an engine that does nothing would make {}/s",
+        "harness alone {ns:.0} ns/op, an engine that does nothing would make {}/s{seen}",
         count((1e9 / ns) as u64)
     ))
 }

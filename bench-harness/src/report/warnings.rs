@@ -16,6 +16,10 @@ const CLOCK_TOLERANCE: f64 = 0.03;
 const ENGINE_SHARE_MIN: f64 = 0.5;
 /// Data of less than this many times the budget measure the cache.
 const DATA_OVER_MEMORY_MIN: f64 = 2.0;
+/// What the harness may need in the process of an engine: oracle, histograms, samples.
+const HARNESS_BYTES_MAX: u64 = 32 << 20;
+/// A client may be late by one part in so many of the response.
+const LATE_PARTS_MAX: u64 = 10;
 
 /// Every pitfall that these runs are in, a line each.
 pub fn warnings(cells: &[CellRecord], calibration: Option<&Calibration>) -> Vec<String> {
@@ -28,7 +32,9 @@ pub fn warnings(cells: &[CellRecord], calibration: Option<&Calibration>) -> Vec<
         load_order(cells),
         capped(cells),
         over_budget(cells),
+        process_over_budget(cells),
         client_bound(cells),
+        late_clients(cells),
         clock(cells, calibration),
         one_repetition(cells),
         one_process(cells),
@@ -161,10 +167,49 @@ fn over_budget(cells: &[CellRecord]) -> Option<String> {
         .map(|names| format!("more memory than the budget was declared by {names}"))
 }
 
+/// Rule 3.1.1 again, for engines that do not tell what they hold.
+fn process_over_budget(cells: &[CellRecord]) -> Option<String> {
+    let is_over = |cell: &CellRecord| {
+        let peak = cell.phases.iter().filter_map(|phase| phase.rss_anon_peak_bytes).max();
+        let own = peak.zip(cell.rss_anon_before_bytes).map(|(peak, before)| peak.saturating_sub(before));
+        own.zip(budget(cell)).is_some_and(|(own, budget)| own > budget + budget / 4 + HARNESS_BYTES_MAX)
+    };
+    named(cells, is_over).map(|names| {
+        format!(
+            "unequal memory: a quarter more than the budget, and {} for the harness, was not enough for the process of \
+             {names}",
+            crate::units::bytes(HARNESS_BYTES_MAX)
+        )
+    })
+}
+
+/// The client's own lateness is part of every response.
+fn late_clients(cells: &[CellRecord]) -> Option<String> {
+    let is_late = |cell: &CellRecord| {
+        cell.phases.iter().any(|phase| {
+            let late = phase.open.as_ref().and_then(|open| open.client_late.as_ref()?.p99_ns);
+            let felt = [&phase.read_responses, &phase.write_responses].into_iter().flatten();
+            let felt = felt.filter_map(|felt| felt.p99_ns).max();
+            late.zip(felt).is_some_and(|(late, felt)| late > felt / LATE_PARTS_MAX)
+        })
+    };
+    named(cells, is_late).map(|names| {
+        format!(
+            "the system woke clients late, by more than a tenth of the p99 response, which is not the engine's doing: \
+             {names}"
+        )
+    })
+}
+
 /// Pitfall 18.
 fn client_bound(cells: &[CellRecord]) -> Option<String> {
     let share = |cell: &CellRecord| {
-        let shares = cell.measures.iter().filter_map(|measure| measure.derived.engine_time_share);
+        // In an open loop clients wait for arrivals: that is no work of the harness.
+        let closed = cell
+            .measures
+            .iter()
+            .filter(|m| cell.phases.get(m.phase).is_none_or(|phase| phase.open.is_none()));
+        let shares = closed.filter_map(|measure| measure.derived.engine_time_share);
         shares.fold(1.0_f64, f64::min)
     };
     named(cells, |cell| share(cell) < ENGINE_SHARE_MIN).map(|names| {

@@ -417,7 +417,7 @@ fn total(phases: &[PhaseRecord]) -> Moved {
 fn measures(workload: &Workload, info: Option<&EngineInfo>, phases: &[PhaseRecord]) -> Vec<Measure> {
     let measured = phases.iter().enumerate().filter(|(_, phase)| phase.is_reported());
     let made = measured.map(|(index, phase)| {
-        let drain = phases.get(index + 1).filter(|next| next.kind == "drain");
+        let drain = phases.get(index + 1).filter(|next| matches!(next.kind.as_str(), "drain" | "settle"));
         let derived = Derived::of(index.checked_sub(1).map(|before| &phases[before]), phase, drain);
         Measure {
             name: workload.measure_name(index),

@@ -197,7 +197,7 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
         self.tally.wall_ns = nanos(start, Instant::now());
         self.tally.cpu_ns = proc::thread_cpu_ns().saturating_sub(cpu);
         self.tally.kept = self.pacer.map(Pacer::finish);
-        self.tally.waiting_cpu_ns = self.tally.kept.map_or(0, |kept| kept.waiting_cpu_ns);
+        self.tally.waiting_cpu_ns = self.tally.kept.as_ref().map_or(0, |kept| kept.waiting_cpu_ns);
         self.tally
     }
 

@@ -5,11 +5,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
 use workloads::arrivals::{Arrivals, Rate, Schedule};
 use workloads::spec::{Loop, OPEN_DRAIN_SHARE};
 use workloads::{OpStream, Spec};
 
-use crate::metrics::OpenRecord;
+use crate::metrics::{LatencySummary, OpenRecord};
 use crate::sys::proc;
 
 /// Arrivals of one phase at most, all clients together: 256 MiB of times.
@@ -118,7 +119,9 @@ impl Timetable {
     /// What keeps client `thread` to the timetable.
     pub fn pacer(&self, thread: usize) -> Pacer<'_> {
         let times = self.times.get(thread).map_or(&[][..], Vec::as_slice);
-        Pacer { times, start: self.start, next: 0, due: 0, behind: Behind::default(), kept: Kept::default() }
+        // A yield costs a time slice wherever another thread has work. With a core left over nobody needs one.
+        let spins = thread::available_parallelism().is_ok_and(|cores| self.times.len() < cores.get());
+        Pacer { spins, ..Pacer::new(times, self.start) }
     }
 
     /// What is kept of the phase. `kept` is what the clients saw, `backlog_seen` the most that the watcher did, and
@@ -130,6 +133,8 @@ impl Timetable {
             kept.iter().max_by_key(|kept| kept.peak.backlog).map(|kept| kept.peak).unwrap_or_default();
         let own = (worst.backlog, worst.at_ns / 1_000_000);
         let (backlog_peak, backlog_peak_ms) = backlog_seen.into_iter().fold(own, Ord::max);
+        let mut late = LateTimes::default();
+        kept.iter().for_each(|kept| late.add(&kept.late));
         let per_second = |count: u64, ns: f64| if ns > 0.0 { count as f64 * 1e9 / ns } else { 0.0 };
         OpenRecord {
             arrivals: self.kind.to_owned(),
@@ -146,6 +151,7 @@ impl Timetable {
             drain_ns: kept.iter().map(|kept| kept.peak.drain_ns).max().unwrap_or(0),
             overrun_ns: last_ns.saturating_sub(u64::try_from(self.span.as_nanos()).unwrap_or(u64::MAX)),
             is_cut: self.is_cut,
+            client_late: late.summary(),
         }
     }
 }
@@ -168,14 +174,40 @@ struct Peak {
     drain_ns: u64,
 }
 
+/// How late the client itself was for requests that it waited for: time in which the system did not run it, and which
+/// no engine took.
+#[derive(Debug, Clone, Default)]
+struct LateTimes {
+    ns: Option<Histogram<u64>>,
+}
+
+impl LateTimes {
+    fn record(&mut self, late: Duration) {
+        let ns = self.ns.get_or_insert_with(crate::metrics::latency::empty);
+        ns.saturating_record(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX).max(1));
+    }
+
+    fn add(&mut self, other: &LateTimes) {
+        if let Some(theirs) = &other.ns {
+            // Both have the same bounds, so everything fits.
+            let _ = self.ns.get_or_insert_with(crate::metrics::latency::empty).add(theirs);
+        }
+    }
+
+    fn summary(&self) -> Option<LatencySummary> {
+        self.ns.as_ref().map(LatencySummary::of)
+    }
+}
+
 /// What one client saw of the timetable.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Kept {
     served: u64,
     /// Requests that were due while one before them was being answered.
     waited: u64,
     last_ns: u64,
     peak: Peak,
+    late: LateTimes,
     /// CPU time spent looking at the clock.
     pub waiting_cpu_ns: u64,
 }
@@ -197,15 +229,24 @@ pub struct Pacer<'a> {
     due: usize,
     behind: Behind,
     kept: Kept,
+    /// Whether the last stretch before an arrival is spent at the clock, or yielded to whoever has work.
+    spins: bool,
 }
 
-impl Pacer<'_> {
+impl<'a> Pacer<'a> {
+    fn new(times: &'a [u64], start: Instant) -> Pacer<'a> {
+        let (behind, kept) = (Behind::default(), Kept::default());
+        Pacer { times, start, next: 0, due: 0, behind, kept, spins: true }
+    }
+
     /// Waits until the next request is due and gives that moment; `None` when there is none, or `stop` says so.
     pub fn wait(&mut self, stop: impl Fn() -> bool) -> Option<Instant> {
-        let due_at = self.start + Duration::from_nanos(*self.times.get(self.next)?);
+        let due_ns = *self.times.get(self.next)?;
+        let due_at = self.start + Duration::from_nanos(due_ns);
         self.next += 1;
+        // It arrived while the one before it was being answered: that is the engine's doing, or the harness's own work.
+        self.kept.waited += u64::from(self.kept.last_ns > due_ns);
         if Instant::now() >= due_at {
-            self.kept.waited += 1;
             return Some(due_at);
         }
         let cpu = proc::thread_cpu_ns();
@@ -218,11 +259,18 @@ impl Pacer<'_> {
             thread::sleep(sleep.min(SLEEP_MAX));
         }
         let mut now_cpu = proc::thread_cpu_ns();
-        while Instant::now() < due_at {
-            // Engines have threads of their own, and there may be no core to spare.
-            thread::yield_now();
+        let mut now = Instant::now();
+        while now < due_at {
+            if self.spins {
+                std::hint::spin_loop();
+            } else {
+                // Engines have threads of their own, and there is no core to spare.
+                thread::yield_now();
+            }
             now_cpu = proc::thread_cpu_ns();
+            now = Instant::now();
         }
+        self.kept.late.record(now - due_at);
         self.kept.waiting_cpu_ns += now_cpu.saturating_sub(cpu);
         Some(due_at)
     }
@@ -270,8 +318,7 @@ mod tests {
     use super::*;
 
     fn pacer(times: &[u64]) -> Pacer<'_> {
-        let start = Instant::now();
-        Pacer { times, start, next: 0, due: 0, behind: Behind::default(), kept: Kept::default() }
+        Pacer::new(times, Instant::now())
     }
 
     #[test]
@@ -290,6 +337,7 @@ mod tests {
         assert!(!pacer.is_behind() && pacer.wait(|| false).is_none());
         let kept = pacer.finish();
         assert_eq!((kept.served, kept.peak.backlog, kept.peak.at_ns), (100, 50, ms(60)));
+        assert_eq!(kept.waited, 89, "from the 12th on each was due before the last answer");
         assert_eq!(kept.peak.drain_ns, 44_500_000, "caught up when the last was answered, at 104.5 ms");
     }
 
@@ -300,6 +348,8 @@ mod tests {
         let due = pacer.wait(|| false).unwrap();
         assert!(Instant::now() >= due);
         assert!(pacer.wait(|| true).is_none());
-        assert!(pacer.is_behind() && pacer.finish().waited == 0);
+        assert!(pacer.is_behind());
+        let kept = pacer.finish();
+        assert_eq!((kept.waited, kept.late.summary().map(|late| late.count)), (0, Some(1)));
     }
 }

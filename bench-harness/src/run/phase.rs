@@ -179,7 +179,7 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
             (worked, watcher.join().unwrap_or_default())
         });
         let after = Reading::take(self.engine);
-        let kept: Vec<Kept> = worked.tallies.iter().filter_map(|tally| tally.kept).collect();
+        let kept: Vec<Kept> = worked.tallies.iter().filter_map(|tally| tally.kept.clone()).collect();
         let open = timetable.as_ref().map(|timetable| timetable.record(&kept, watched.backlog_peak));
         let mut outcome = self.outcome(index, &before, after, worked, watched, expected);
         (outcome.record.open, outcome.record.dropped_bytes) = (open, dropped);

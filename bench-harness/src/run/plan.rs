@@ -321,13 +321,22 @@ impl EngineSpec {
 }
 
 impl Plan {
-    /// Every run in order: workload by workload, block by block, the engines of a block in an order drawn from the
-    /// seed for each. So what the machine does meanwhile falls on all engines alike, and none always comes first. A
-    /// workload that differs from an earlier one in the options of other engines alone is not run again.
+    /// Every run in order: file by file, block by block, in a block every cell of the file's matrix, the engines of a
+    /// cell in an order drawn from the seed for each. So what the machine does meanwhile falls on all engines and all cells
+    /// alike, and none always comes first. A workload that differs from an earlier one in the options of other engines
+    /// alone is not run again.
     pub fn cells(&self) -> impl Iterator<Item = Run<'_>> {
-        self.workloads.iter().enumerate().flat_map(move |(number, workload)| {
-            let seed = workload.spec.run.seed;
-            (0..workload.spec.run.repeats.max(1)).flat_map(move |block| {
+        let numbered: Vec<(usize, &Workload)> = self.workloads.iter().enumerate().collect();
+        let is_one_file = |(_, a): &(usize, &Workload), (_, b): &(usize, &Workload)| {
+            (&a.spec.name, a.spec.run.repeats) == (&b.spec.name, b.spec.run.repeats)
+        };
+        let files: Vec<_> = numbered.chunk_by(is_one_file).map(<[_]>::to_vec).collect();
+        files.into_iter().flat_map(move |file| {
+            let repeats = file.first().map_or(1, |(_, workload)| workload.spec.run.repeats.max(1));
+            let cells =
+                (0..repeats).flat_map(move |block| file.clone().into_iter().map(move |cell| (block, cell)));
+            cells.flat_map(move |(block, (number, workload))| {
+                let seed = workload.spec.run.seed;
                 // The first block keeps the order of the command line: with one repetition nothing is drawn.
                 let order = match block {
                     0 => (0..self.engines.len()).collect(),
@@ -426,6 +435,18 @@ mod tests {
              {{ kind = \"measure\", ops = {{ get = 1.0 }}, {measure} }}]"
         );
         Workload::cells("t.toml", &text, &Overrides::default())
+    }
+
+    #[test]
+    fn the_cells_of_a_matrix_take_turns_within_a_block() {
+        let run = "run = { repeats = 2 }\nmatrix = { \"data.records\" = [10, 20] }";
+        let plan = Plan {
+            workloads: cells_of(run, "until = { ops = 5 }").unwrap(),
+            engines: ["a", "b"].into_iter().map(EngineSpec::plain).collect(),
+            ground: Ground { io: IoMode::Direct, background: Background::Inline },
+        };
+        let order: Vec<_> = plan.cells().map(|run| (run.block, run.workload.spec.records())).collect();
+        assert_eq!(order, [(0, 10), (0, 10), (0, 20), (0, 20), (1, 10), (1, 10), (1, 20), (1, 20)]);
     }
 
     #[test]

@@ -141,18 +141,15 @@ impl Judge {
             ));
         }
         let ok = faults.is_empty();
-        let why = if ok {
-            format!("everything held over the last {WINDOWS} windows of {window_s:.1} s")
-        } else {
-            faults.join("; ")
-        };
+        let why = if ok { held(&series, window_s, &windows) } else { faults.join("; ") };
         SteadyRecord { ok, why, window_s, series, windows }
     }
 
     fn series(&self, per_window: usize, windows: &[Window]) -> Vec<(String, Option<Steady>)> {
         let rates: Vec<f64> = self.slices().map(|(a, b)| rate(a, b)).collect();
         let over = |of: &dyn Fn(&Window) -> Option<f64>| {
-            let values: Option<Vec<f64>> = windows.iter().map(of).collect();
+            let judged = windows.get(windows.len().saturating_sub(WINDOWS)..).unwrap_or_default();
+            let values: Option<Vec<f64>> = judged.iter().map(of).collect();
             values.and_then(|values| steady::judge_windows(&values))
         };
         let named = [
@@ -241,6 +238,27 @@ impl Judge {
         let way = if drift > 0.0 { "grows" } else { "shrinks" };
         Some(format!("{name} {way} by {:.1} % of the directory a window", drift.abs() * 100.0))
     }
+}
+
+/// What held, at which level, and what could not be judged.
+fn held(series: &[(String, Option<Steady>)], window_s: f64, windows: &[Window]) -> String {
+    let last = windows.get(windows.len().saturating_sub(WINDOWS)..).unwrap_or_default();
+    let mean = |values: Vec<f64>| crate::stats::ratio::mean(&values);
+    let rate = mean(last.iter().map(|window| window.ops_per_second).collect());
+    let wa: Option<Vec<f64>> = last.iter().map(|window| window.wa).collect();
+    let wa =
+        wa.map_or(String::new(), |wa| format!(", {} written per user byte", crate::units::three(mean(wa))));
+    let unjudged: Vec<_> =
+        series.iter().filter(|(_, steady)| steady.is_none()).map(|(name, _)| name.as_str()).collect();
+    let but = if unjudged.is_empty() {
+        String::new()
+    } else {
+        format!("; not judged, for want of numbers: {}", unjudged.join(", "))
+    };
+    format!(
+        "all that was judged held over the last {WINDOWS} windows of {window_s:.1} s, at {}/s{wa}{but}",
+        crate::units::count(rate as u64)
+    )
 }
 
 fn rate(a: &Look, b: &Look) -> f64 {

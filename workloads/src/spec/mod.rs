@@ -268,6 +268,12 @@ impl Spec {
                     phase.name
                 ));
             }
+            if phase.batch > 1 {
+                return Some(format!(
+                    "the open loop of phase \"{}\" sends requests one by one as they are due; leave its batch out",
+                    phase.name
+                ));
+            }
             if phase.until.ops.is_none() && phase.until.cap_s().is_none() {
                 return Some(format!("the open loop of phase \"{}\" needs an end by ops or s", phase.name));
             }
