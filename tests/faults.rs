@@ -3,9 +3,10 @@
 //! and a handle that does not know its own state says so until it is opened again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
-use kv_api::{Durability, Error, ErrorKind, Result};
+use kv_api::{Durability, Error, ErrorKind, Event, EventListener, Kv, Result};
 use kv_io::Env;
 use kv_io::sim::{FaultOp, Repeat as Often, SimVfs};
 use tests::driver::unless_unsupported;
@@ -20,6 +21,7 @@ each_stored_engine!(
     a_full_disk_that_is_freed_again,
     a_disk_that_stays_full,
     a_failed_sync_poisons_and_reads_go_on,
+    a_listener_may_close_a_poisoned_engine,
 );
 
 /// What is known of the contents while calls fail.
@@ -290,5 +292,42 @@ fn a_failed_sync_poisons_and_reads_go_on(engine: Engine) -> Result<()> {
     assert_eq!(db.get(b"before")?.as_deref(), Some(&b"1"[..]));
     assert!(db.get(b"later")?.is_none());
     db.put(b"later", b"4", Durability::Disk)?;
+    Ok(())
+}
+
+/// Closes its engine as soon as that is poisoned: listeners are called outside all locks.
+struct Closer {
+    db: Mutex<Weak<dyn Kv>>,
+    closed: AtomicBool,
+}
+
+impl EventListener for Closer {
+    fn on_event(&self, event: &Event) {
+        if let Event::Poisoned { .. } = event {
+            let db = self.db.lock().unwrap().upgrade().expect("open while it is used");
+            // The commit that failed may not be durable, which `close` says.
+            let _ = db.close();
+            self.closed.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+fn a_listener_may_close_a_poisoned_engine(engine: Engine) -> Result<()> {
+    for op in [FaultOp::Sync, FaultOp::Write] {
+        let disk = SimVfs::new(1);
+        let env = Env::simulated(Arc::clone(&disk) as Arc<dyn kv_io::Vfs>, 1);
+        let lab = Lab::over(engine, Knobs::small(), env);
+        let db = lab.open()?;
+        let closer =
+            Arc::new(Closer { db: Mutex::new(Arc::downgrade(db.kv())), closed: AtomicBool::new(false) });
+        db.subscribe(Arc::clone(&closer) as Arc<dyn EventListener>);
+        db.put(b"before", b"1", Durability::Disk)?;
+        disk.faults().fail(op, 0, Often::Once);
+        db.put(b"failed", b"2", Durability::Disk).expect_err("a call of it failed");
+        assert!(closer.closed.load(Ordering::SeqCst), "{op:?}: it is told before the caller has its answer");
+        assert_eq!(db.get(b"before").unwrap_err().kind(), ErrorKind::Closed, "{op:?}");
+        drop(db);
+        assert_eq!(lab.open()?.get(b"before")?.as_deref(), Some(&b"1"[..]), "{op:?}");
+    }
     Ok(())
 }

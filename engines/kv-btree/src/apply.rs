@@ -34,8 +34,10 @@ impl Apply for Core {
         let live = writer.space.pages() - writer.space.free();
         let pages = ops.min(live) + 2 * bytes / pager.page_bytes() + 16;
         let pressed = pager.pool.dirty() + pages > writer.dirty_max;
-        if pressed || bytes > pager.page_bytes() / 4 {
-            let pages = if pressed { pages } else { 2 * bytes / pager.page_bytes() + 4 };
+        if bytes > pager.page_bytes() / 4 {
+            writer.reserve_runs(2 * bytes / pager.page_bytes() + 4)?;
+        }
+        if pressed {
             writer.reserve(pages)?;
         }
         Ok(Room::Ready)
@@ -58,7 +60,7 @@ impl Apply for Core {
     fn poison(&self, error: &Error) {
         if self.latch.poison(error) {
             self.executor.announce();
-            self.listeners.tell(&Event::Poisoned { cause: error.to_string() });
+            self.listeners.keep(Event::Poisoned { cause: error.to_string() });
         }
     }
 

@@ -60,16 +60,17 @@ impl BTreeEngine {
     fn view(&self) -> (check::View<'_>, bool) {
         let core = &*self.core;
         let durable = lock(&core.store.durable);
-        let take = |_| (check::View::new(&core.store, &durable), !core.latch.is_poisoned());
+        let take = || (check::View::new(&core.store, &durable), !core.latch.is_poisoned());
         match &core.log {
-            Some(log) => log.frozen(take),
-            None => take(0),
+            Some(log) => log.held(take),
+            None => take(),
         }
     }
 
     /// Stops the threads and frees the lock.
     fn shut(&self) {
         self.core.executor.stop();
+        self.core.executor.wait_for_callers();
         // Joined outside the mutex: a thread may be inside a listener that looks at this engine.
         let workers = lock(&self.workers).take();
         drop(workers);
@@ -110,7 +111,7 @@ impl Kv for BTreeEngine {
     fn write(&self, batch: &Batch, durability: Durability) -> Result<CommitInfo> {
         let log = self.core.log()?;
         self.core.limits.check(batch)?;
-        let info = log.commit(&*self.core, batch, durability)?;
+        let info = self.core.told(log.commit(&*self.core, batch, durability))?;
         self.core.run_inline();
         Ok(info)
     }
@@ -121,15 +122,16 @@ impl Kv for BTreeEngine {
     }
 
     fn ingest(&self, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
-        ingest::run(&self.core, sorted)
+        let _caller = self.core.executor.enter();
+        self.core.told(ingest::run(&self.core, sorted))
     }
 
     fn sync(&self) -> Result<()> {
-        self.core.log()?.sync(&*self.core)
+        self.core.told(self.core.log()?.sync(&*self.core))
     }
 
     fn flush(&self) -> Result<()> {
-        self.core.log()?.flush_buffer(&*self.core)?;
+        self.core.told(self.core.log()?.flush_buffer(&*self.core))?;
         self.core.checkpoint(None).map(|_| ())
     }
 
@@ -204,7 +206,7 @@ impl Kv for BTreeEngine {
         };
         self.core.latch.close();
         self.shut();
-        outcome
+        self.core.told(outcome)
     }
 }
 

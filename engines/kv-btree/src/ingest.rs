@@ -20,7 +20,7 @@ use crate::tree::load::Loader;
 pub fn run(core: &Core, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
     let log = core.log()?;
     let mut durable = lock(&core.store.durable);
-    log.frozen(|last_seq| {
+    let ingested = log.frozen(core, |last_seq| {
         let mut writer = core.store.writer();
         writer.begin_abandonable();
         writer.room_cause = Cause::Ingest;
@@ -42,7 +42,8 @@ pub fn run(core: &Core, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
         make_durable(core, &mut durable, last_seq)?;
         core.store.writer().publish(last_seq);
         Ok(report)
-    })
+    });
+    ingested?
 }
 
 /// Checkpoints the staged state, which nobody sees yet: entries without a log must be durable before anyone learns

@@ -50,7 +50,7 @@ impl Core {
         let log = self.log()?;
         let start_ns = self.env.clock.now_ns();
         let mut durable = lock(&self.store.durable);
-        let frozen = log.frozen(|last_seq| checkpoint::freeze(&self.store, &durable, last_seq))?;
+        let frozen = log.frozen(self, |last_seq| checkpoint::freeze(&self.store, &durable, last_seq))??;
         // The pages that died before this belong to the last checkpoint: who waits for their number to fall goes on.
         self.executor.announce();
         let mut written = || {
@@ -100,5 +100,6 @@ impl Upkeep for Core {
 
     fn poison(&self, error: &Error) {
         Apply::poison(self, error);
+        self.listeners.deliver();
     }
 }

@@ -60,7 +60,7 @@ pub trait Apply: Send + Sync {
     /// Shows everything up to `last_seq` to readers. The commit lock is held.
     fn publish(&self, last_seq: SeqNo);
 
-    /// Takes no more writes. May be called with the commit lock held.
+    /// Takes no more writes. May be called with the commit lock held, so it tells nobody: whoever has no lock does.
     fn poison(&self, error: &Error);
 
     /// Whether writes are taken at all.
@@ -346,11 +346,20 @@ impl CommitLog {
         tail.writer.write_out().map_err(|error| self.latch(engine, &error))
     }
 
-    /// Runs `f` under the commit lock, with the number of the last applied operation: no commit is half done.
-    /// `f` must not call back into the log.
-    pub fn frozen<R>(&self, f: impl FnOnce(SeqNo) -> R) -> R {
+    /// Runs `f` under the commit lock, with the number of the last applied operation: no commit is half done, and none
+    /// has failed half way, for what that left must never be made durable. `f` must not call back into the log.
+    ///
+    /// # Errors
+    /// `Closed`, `Poisoned`, `ReadOnly`; then `f` was not run.
+    pub fn frozen<A: Apply, R>(&self, engine: &A, f: impl FnOnce(SeqNo) -> R) -> Result<R> {
+        let _tail = self.locked(engine)?;
+        Ok(f(self.last_seq()))
+    }
+
+    /// The same in any state of the engine, for those who only look: a commit that failed may be half done.
+    pub fn held<R>(&self, f: impl FnOnce() -> R) -> R {
         let _tail = lock(&self.commit);
-        f(self.last_seq())
+        f()
     }
 
     /// Gives the next number to a change that is not in the log: `change` must make it durable, and with it a

@@ -73,6 +73,26 @@ struct State {
     failed: Option<Error>,
     /// The threads inside a job or looking for one.
     running: Vec<ThreadId>,
+    /// The callers inside work of their own that writes files: see [`Executor::enter`].
+    callers: Vec<ThreadId>,
+}
+
+/// A caller that writes files by itself, until it is dropped.
+#[must_use]
+pub struct Entered<'a> {
+    executor: &'a Executor,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        let me = thread::current().id();
+        let mut state = lock(&self.executor.state);
+        if let Some(place) = state.callers.iter().rposition(|id| *id == me) {
+            state.callers.swap_remove(place);
+        }
+        drop(state);
+        self.executor.changed.notify_all();
+    }
 }
 
 /// What came of looking for a job.
@@ -217,6 +237,20 @@ impl Executor {
         self.changed.notify_all();
         // One token for each worker, so that all of them see the flag.
         while self.wake.try_send(()).is_ok() {}
+    }
+
+    /// Notes that this thread does work of its own that writes files, until the guard is dropped.
+    pub fn enter(&self) -> Entered<'_> {
+        lock(&self.state).callers.push(thread::current().id());
+        Entered { executor: self }
+    }
+
+    /// Waits until no other thread is inside a job or work of its own: only then may somebody else have the directory.
+    /// Those who work look at the engine's latch now and then, so it does not take long once that is closed.
+    pub fn wait_for_callers(&self) {
+        let me = thread::current().id();
+        let busy = |state: &mut State| state.running.iter().chain(&state.callers).any(|id| *id != me);
+        drop(wait_while(&self.changed, lock(&self.state), None, busy));
     }
 
     /// `Closed` or `Poisoned` if no job can start any more.

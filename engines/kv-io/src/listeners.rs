@@ -1,5 +1,6 @@
 //! Listeners: who is told what an engine does.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use kv_api::{Event, EventListener};
@@ -10,12 +11,30 @@ use crate::sync::lock;
 #[derive(Default)]
 pub struct Listeners {
     all: Mutex<Vec<Arc<dyn EventListener>>>,
+    /// What happened where a lock was held, until somebody without one tells it.
+    kept: Mutex<Vec<Event>>,
+    has_kept: AtomicBool,
 }
 
 impl Listeners {
     /// Adds one; it hears what happens from now on.
     pub fn subscribe(&self, listener: Arc<dyn EventListener>) {
         lock(&self.all).push(listener);
+    }
+
+    /// Keeps an event for [`Listeners::deliver`]: for a caller that holds a lock of its engine, which a listener may
+    /// want.
+    pub fn keep(&self, event: Event) {
+        lock(&self.kept).push(event);
+        self.has_kept.store(true, Ordering::Release);
+    }
+
+    /// Tells what was kept. For a caller that holds no lock; costs one load if there is nothing.
+    pub fn deliver(&self) {
+        if self.has_kept.swap(false, Ordering::AcqRel) {
+            let kept = std::mem::take(&mut *lock(&self.kept));
+            kept.iter().for_each(|event| self.tell(event));
+        }
     }
 
     /// Tells all of them. The lock is free meanwhile, so a listener may call its engine; callers hold no lock either.
@@ -44,6 +63,25 @@ mod tests {
             let other = Greedy(Arc::clone(&self.0), Mutex::default());
             self.0.subscribe(Arc::new(other));
         }
+    }
+
+    #[test]
+    fn what_is_kept_is_told_once_and_in_order() {
+        struct Names(Mutex<Vec<&'static str>>);
+        impl EventListener for Names {
+            fn on_event(&self, event: &Event) {
+                if let Event::Stall { name, .. } = event {
+                    lock(&self.0).push(name);
+                }
+            }
+        }
+        let (listeners, names) = (Listeners::default(), Arc::new(Names(Mutex::default())));
+        listeners.subscribe(Arc::clone(&names) as Arc<dyn EventListener>);
+        ["first", "second"].into_iter().for_each(|name| listeners.keep(Event::Stall { name, wall_ns: 1 }));
+        assert!(lock(&names.0).is_empty());
+        listeners.deliver();
+        listeners.deliver();
+        assert_eq!(*lock(&names.0), ["first", "second"]);
     }
 
     #[test]

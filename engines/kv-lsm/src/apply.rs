@@ -45,7 +45,7 @@ impl Apply for Core {
     fn poison(&self, error: &Error) {
         if self.latch.poison(error) {
             self.executor.announce();
-            self.listeners.tell(&Event::Poisoned { cause: error.to_string() });
+            self.listeners.keep(Event::Poisoned { cause: error.to_string() });
         }
     }
 

@@ -174,6 +174,23 @@ impl Core {
         self.log.as_ref().ok_or(Error::ReadOnly { action: "write" })
     }
 
+    /// The state of now for a reader. It is taken before the handle is looked at: an empty state, which `close` leaves
+    /// behind, is never taken for an answer.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn open_state(&self) -> Result<arc_swap::Guard<Arc<State>>> {
+        let state = self.state();
+        self.check_open()?;
+        Ok(state)
+    }
+
+    /// Passes `outcome` on, after telling listeners what happened under a lock. For callers that hold none.
+    pub fn told<R>(&self, outcome: Result<R>) -> Result<R> {
+        self.listeners.deliver();
+        outcome
+    }
+
     /// Refuses reads of a closed handle.
     ///
     /// # Errors

@@ -53,14 +53,14 @@ impl LsmEngine {
     fn seal(&self) -> Result<()> {
         let core = &self.core;
         loop {
-            let sealed = core.log()?.frozen(|last_seq| {
+            let sealed = core.log()?.frozen(&**core, |last_seq| {
                 let state = core.state();
                 if !state.active.is_empty() && state.immutables.len() >= IMMUTABLES_MAX {
                     return false;
                 }
                 core.seal(last_seq);
                 true
-            });
+            })?;
             if sealed {
                 return Ok(());
             }
@@ -83,22 +83,19 @@ impl LsmEngine {
 
 impl KvRead for LsmEngine {
     fn get_with(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool> {
-        self.core.check_open()?;
-        let state = self.core.state();
+        let state = self.core.open_state()?;
         let seq = self.core.visible_seq();
         Ok(self.core.user.count_get(state.get(key, seq, found)?))
     }
 
     fn scan(&self, range: KeyRange<'_>, options: ScanOptions) -> Result<Box<dyn Scan>> {
-        self.core.check_open()?;
-        let state = self.core.state();
+        let state = self.core.open_state()?;
         let seq = self.core.visible_seq();
         Ok(Box::new(LsmScan::new(&self.core, &state, seq, range, options.direction)))
     }
 
     fn multi_get(&self, keys: &[&[u8]], out: &mut Vec<Option<Value>>) -> Result<()> {
-        self.core.check_open()?;
-        let state = self.core.state();
+        let state = self.core.open_state()?;
         let seq = self.core.visible_seq();
         get_all(&self.core, &state, seq, keys, out)
     }
@@ -117,7 +114,7 @@ impl Kv for LsmEngine {
         let core = &*self.core;
         let log = core.log()?;
         core.limits.check(batch)?;
-        let info = log.commit(core, batch, durability)?;
+        let info = core.told(log.commit(core, batch, durability))?;
         core.run_inline();
         Ok(info)
     }
@@ -129,16 +126,17 @@ impl Kv for LsmEngine {
 
     fn ingest(&self, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
         self.core.log()?;
-        ingest::run(&self.core, sorted, || self.flush())
+        let _caller = self.core.executor.enter();
+        self.core.told(ingest::run(&self.core, sorted, || self.flush()))
     }
 
     fn sync(&self) -> Result<()> {
-        self.core.log()?.sync(&*self.core)
+        self.core.told(self.core.log()?.sync(&*self.core))
     }
 
     fn flush(&self) -> Result<()> {
         let log = self.core.log()?;
-        log.flush_buffer(&*self.core)?;
+        self.core.told(log.flush_buffer(&*self.core))?;
         let last_seq = log.last_seq();
         self.seal()?;
         self.flush_before(last_seq)
@@ -157,7 +155,8 @@ impl Kv for LsmEngine {
 
     fn compact(&self, range: KeyRange<'_>) -> Result<CompactReport> {
         self.flush()?;
-        compaction::manual::run(&self.core, range)
+        let _caller = self.core.executor.enter();
+        self.core.told(compaction::manual::run(&self.core, range))
     }
 
     fn backup(&self, dir: &Path) -> Result<BackupReport> {
@@ -198,7 +197,7 @@ impl Kv for LsmEngine {
         };
         core.reap();
         self.shut();
-        durable
+        core.told(durable)
     }
 }
 
@@ -209,6 +208,7 @@ impl LsmEngine {
             return;
         }
         self.core.executor.stop();
+        self.core.executor.wait_for_callers();
         // Joined outside the mutex: a thread may be inside a listener that looks at this engine.
         let workers = lock(&self.workers).take();
         drop(workers);

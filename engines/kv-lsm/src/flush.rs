@@ -66,8 +66,8 @@ pub fn run(core: &Core) -> Result<()> {
     if let Some(table) = table {
         let meta = table.meta();
         (bytes, entries) = (meta.bytes, meta.entries);
+        let level = core.level_for(&meta.smallest, meta.end.as_deref());
         let version = Arc::clone(&core.state().version);
-        let level = core.level_for(&version, &meta.smallest, meta.end.as_deref());
         // Deletes at the bottom would stay for ever: from level 0 a merge takes them down and sheds them.
         let sheds = meta.tombstones + meta.range_tombstones > 0
             && version.is_bottom(level, &meta.smallest, meta.end.as_deref());
@@ -82,6 +82,6 @@ pub fn run(core: &Core) -> Result<()> {
     core.counters.flushes.add(1);
     let wall_ns = core.env.clock.now_ns().saturating_sub(start_ns);
     core.pressure.worked(memtable.user_bytes(), wall_ns);
-    core.listeners.tell(&Event::Flush { bytes, entries, wall_ns });
+    core.listeners.keep(Event::Flush { bytes, entries, wall_ns });
     Ok(())
 }

@@ -4,8 +4,6 @@
 //! that nothing older lies above the new tables; they get the next number, which no log frame has, and one edit of
 //! the manifest names them and moves `replay_from` past it. Only then does the log go on, in a fresh segment.
 
-use std::sync::Arc;
-
 use kv_api::{Cause, EntryRef, IngestReport, Result, SeqNo, SortedSource};
 use kv_io::ingest::CheckedSource;
 
@@ -32,6 +30,7 @@ pub fn run(
     let mut output = Output::new(&core.space, &core.write_options, Cause::Ingest, &next_id);
     let none = Fragments::default();
     while let Some(EntryRef { key, value }) = entries.next()? {
+        core.latch.check_writable()?;
         if output.bytes() >= core.sizes.table {
             output.cut(&none, Some(key))?;
         }
@@ -78,8 +77,7 @@ fn place(core: &Core, output: Output<'_>, seq: SeqNo) -> Result<()> {
     let tables = output.open_all(|meta: &mut TableMeta| {
         (meta.seq_min, meta.seq_max, meta.global_seq) = (seq, seq, seq);
     })?;
-    let version = Arc::clone(&core.state().version);
-    let level = |meta: &TableMeta| core.level_for(&version, &meta.smallest, meta.end.as_deref());
+    let level = |meta: &TableMeta| core.level_for(&meta.smallest, meta.end.as_deref());
     core.counters.tables_created.add(to_u64(tables.len()));
     let placed = tables.into_iter().map(|table| (level(table.meta()), table)).collect();
     core.install(&[], placed, Some(seq + 1), None)

@@ -55,10 +55,11 @@ impl<'a> Output<'a> {
     fn writer(&mut self) -> Result<&mut TableWriter> {
         if self.writer.is_none() {
             let id = (self.next_id)();
-            self.files.push(self.space.dir.join(kv_io::layout::table_name(id)));
             let space = self.space;
             let writer =
                 TableWriter::create(&*space.vfs, &space.dir, id, space.salt, self.options, self.cause)?;
+            // Only what was made here is removed here.
+            self.files.push(space.dir.join(kv_io::layout::table_name(id)));
             return Ok(self.writer.insert(writer));
         }
         match &mut self.writer {

@@ -34,18 +34,16 @@ impl LsmSnapshot {
 
 impl KvRead for LsmSnapshot {
     fn get_with(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool> {
-        self.core.check_open()?;
-        Ok(self.core.user.count_get(self.core.state().get(key, self.seq, found)?))
+        Ok(self.core.user.count_get(self.core.open_state()?.get(key, self.seq, found)?))
     }
 
     fn scan(&self, range: KeyRange<'_>, options: ScanOptions) -> Result<Box<dyn Scan>> {
-        self.core.check_open()?;
-        Ok(Box::new(LsmScan::new(&self.core, &self.core.state(), self.seq, range, options.direction)))
+        let state = self.core.open_state()?;
+        Ok(Box::new(LsmScan::new(&self.core, &state, self.seq, range, options.direction)))
     }
 
     fn multi_get(&self, keys: &[&[u8]], out: &mut Vec<Option<Value>>) -> Result<()> {
-        self.core.check_open()?;
-        get_all(&self.core, &self.core.state(), self.seq, keys, out)
+        get_all(&self.core, &*self.core.open_state()?, self.seq, keys, out)
     }
 }
 

@@ -48,13 +48,15 @@ impl Core {
     }
 
     /// The level for a new table over `start..end`: as deep as nothing older lies on the way, unless a merge that
-    /// runs may put something there.
-    pub fn level_for(&self, version: &Version, start: &[u8], end: Option<&[u8]>) -> usize {
+    /// runs may put something there. A merge lists its tables before it is off the books, so the version is looked at
+    /// while those are held: an older one would not know what the merge put there.
+    pub fn level_for(&self, start: &[u8], end: Option<&[u8]>) -> usize {
         let jobs = lock(&self.jobs);
         if jobs.merging.as_ref().is_some_and(|merging| !merging.is_apart(start, end)) {
             return 0;
         }
-        let base = picker::targets(version, &self.pick_options()).base;
+        let version = Arc::clone(&self.state().version);
+        let base = picker::targets(&version, &self.pick_options()).base;
         version.deepest_free(start, end, base)
     }
 
@@ -200,10 +202,11 @@ impl Upkeep for Core {
         };
         // At once, not as a job of low rank: while merges are always due, memory would only grow.
         self.reap();
-        done
+        self.told(done)
     }
 
     fn poison(&self, error: &Error) {
         Apply::poison(self, error);
+        self.listeners.deliver();
     }
 }

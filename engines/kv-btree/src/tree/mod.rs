@@ -273,6 +273,16 @@ impl Writer {
         self.pager.reserve(self.space.pages())
     }
 
+    /// The same for pages that must lie side by side: free ones may be scattered, so the file has room behind its last
+    /// page, which the next checkpoint cuts off again if nobody took it.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`.
+    pub fn reserve_runs(&mut self, pages: usize) -> Result<()> {
+        self.reserve(pages)?;
+        self.pager.reserve(self.space.pages() + pages)
+    }
+
     fn note_born(&mut self, first: PageId, pages: u32) {
         if let Some(born) = &mut self.born {
             born.extend((first.0..first.0 + pages).map(PageId));

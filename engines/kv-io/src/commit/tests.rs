@@ -110,7 +110,7 @@ fn each_level_costs_what_it_promises() {
     let empty = log.commit(&toy, &Batch::new(), Durability::Disk).unwrap();
     assert_eq!((empty.seq, counts()), (5, (writes + 3, syncs + 2)), "an empty batch does nothing");
     assert_eq!(*lock(&toy.applied), [1, 2, 3, 4, 5]);
-    assert_eq!(log.frozen(|last| last), 5);
+    assert_eq!(log.frozen(&toy, |last| last).unwrap(), 5);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn callers_that_queue_behind_a_leader_share_one_write_and_one_sync() {
     let log = new_log(&fs);
     let before = fs.counted(Cause::Wal);
     thread::scope(|scope| {
-        log.frozen(|_| {
+        log.held(|| {
             for _ in 0..5 {
                 scope.spawn(|| log.commit(&toy, &batch(20), Durability::Disk).unwrap());
             }
@@ -189,6 +189,8 @@ fn a_panic_in_the_engine_poisons_the_log() {
         toy.panic_apply.store(true, Ordering::SeqCst);
         let outcome = thread::scope(|scope| scope.spawn(|| log.commit(&toy, &batch(1), level)).join());
         assert!(outcome.is_err());
+        let frozen = log.frozen(&toy, |_| panic!("what a commit left half done is never looked at"));
+        assert_eq!(frozen.unwrap_err().kind(), ErrorKind::Poisoned);
         let error = log.commit(&toy, &batch(1), Durability::Disk).unwrap_err();
         assert!(error.to_string().contains("panicked half way"), "{error}");
         assert_eq!(log.close(&toy).unwrap_err().kind(), ErrorKind::Poisoned);
@@ -324,7 +326,7 @@ fn segments_come_and_go_while_everyone_commits() {
             .collect();
         scope.spawn(|| {
             while working.load(Ordering::SeqCst) {
-                data_upto = log.frozen(|last| last);
+                data_upto = log.frozen(&toy, |last| last).unwrap();
                 log.make_durable(&toy, data_upto).unwrap();
                 log.release(data_upto + 1).unwrap();
             }

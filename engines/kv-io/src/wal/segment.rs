@@ -281,22 +281,22 @@ impl Segments {
         Ok(())
     }
 
-    /// Notes that a frame of `bytes` with first operation `first_seq` was appended.
-    pub fn appended(&self, first_seq: SeqNo, bytes: u64) {
+    /// Notes that a frame of `bytes` was appended; the next one begins with operation `next_seq`.
+    pub fn appended(&self, next_seq: SeqNo, bytes: u64) {
         let before = self.appended.fetch_add(bytes, Ordering::Relaxed);
         let step = self.mark_step();
-        if before == 0 || before / step != (before + bytes) / step {
-            lock(&self.marks).push_back((first_seq, before));
+        // A mark stands at the end of a frame: what is released with it is the whole of a large frame, too.
+        if before / step != (before + bytes) / step {
+            lock(&self.marks).push_back((next_seq, before + bytes));
         }
     }
 
-    /// Bytes between two marks: what `log_bytes` may be off by, besides one frame.
+    /// Bytes between two marks: what `log_bytes` may be off by.
     fn mark_step(&self) -> u64 {
         (self.options.segment_bytes / 4096).clamp(1 << 10, 16 << 10)
     }
 
-    /// Bytes of frames that a crash would have to replay, give or take one frame and a 64th of the
-    /// smallest segment.
+    /// Bytes of frames that a crash would have to replay, and less than a 4096th of a segment, or 1 KiB, more.
     pub fn log_bytes(&self) -> u64 {
         self.appended.load(Ordering::Relaxed).saturating_sub(self.released.load(Ordering::Relaxed))
     }
@@ -309,8 +309,8 @@ impl Segments {
     pub fn release(&self, replay_from: SeqNo) -> Result<()> {
         {
             let mut marks = lock(&self.marks);
-            while let Some((_, before)) = marks.pop_front_if(|(seq, _)| *seq <= replay_from) {
-                self.released.store(before, Ordering::Relaxed);
+            while let Some((_, upto)) = marks.pop_front_if(|(next_seq, _)| *next_seq <= replay_from) {
+                self.released.store(upto, Ordering::Relaxed);
             }
         }
         let mut set = lock(&self.set);

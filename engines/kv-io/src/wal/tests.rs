@@ -299,6 +299,21 @@ fn a_fresh_segment_may_begin_where_the_data_files_end() {
 }
 
 #[test]
+fn a_large_frame_is_released_whole() {
+    let fs = TestDisk::new();
+    let (segments, mut writer) = new_log(&fs, OPTIONS);
+    for body in [100, 20_000, 50, 30_000] {
+        put(&mut writer, body, true);
+    }
+    segments.release(writer.next_seq()).unwrap();
+    assert_eq!(
+        segments.log_bytes(),
+        0,
+        "or the engine would think its log full, and do nothing but checkpoints"
+    );
+}
+
+#[test]
 fn released_segments_become_the_spare_or_go() {
     let fs = TestDisk::new();
     let (segments, mut writer) = new_log(&fs, OPTIONS);

@@ -151,7 +151,7 @@ impl Writer {
             }
         }
         self.next_seq += u64::from(count);
-        self.segments.appended(first_seq, len as u64);
+        self.segments.appended(self.next_seq, len as u64);
         Ok(first_seq)
     }
 
