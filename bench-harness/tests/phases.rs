@@ -21,6 +21,19 @@ fn measured(dir: &Path, args: &[&str], out: &str) -> (Value, String) {
     (result(dir, out), text.into_owned())
 }
 
+#[test]
+fn a_batch_ends_before_it_is_more_than_any_engine_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    // A thousand of these are a mebibyte, four times what an engine takes at once under so small a budget.
+    let large = "schema = 1\nname = \"large\"\nrun = { durability = \"os\", memory_budget = \"1MiB\" }\n\
+        data = { records = 2000, value = { size = 1024 } }\nphase = [{ kind = \"load\", batch = 1000 }, { kind = \"verify\" }]";
+    fs::write(dir.path().join("large.toml"), large).unwrap();
+    let (found, _) = measured(dir.path(), &["large.toml", "--engine", "btree,lsm"], "large");
+    for cell in found["cells"].as_array().unwrap() {
+        assert_eq!(cell["phases"][0]["moved"]["completed"], 2000);
+    }
+}
+
 /// Every kind of operation on keys of variable length values.
 const MIXED: &str = "schema = 1\nname = \"mixed\"\nrun = { durability = \"os\", memory_budget = \"4MiB\" }\n\
     data = { records = 3000, key = { kind = \"series16\", series = 10 }, value = { dist = \"pareto\" } }\n\

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use kv_api::{Batch, Durability, KeyRange, Kv, Scan, ScanOptions, Snapshot};
 use workloads::keys::Key;
-use workloads::{Mismatch, Op, OpKind, OpStream, Oracle};
+use workloads::{Mismatch, Op, OpKind, OpStream, Oracle, Spec};
 
 use super::open::{Kept, Pacer};
 use super::progress::Progress;
@@ -30,6 +30,8 @@ pub struct Shared<'a, E: ?Sized> {
     pub durability: Durability,
     /// Writes per batch.
     pub batch: usize,
+    /// A batch ends early once it has so many bytes; see [`batch_bytes_max`].
+    pub batch_bytes_max: usize,
     /// When the phase must end, whatever was done.
     pub time_max: Option<Duration>,
     /// Set by the user.
@@ -54,6 +56,11 @@ impl<E: Kv + ?Sized> Shared<'_, E> {
             Some(snapshot) => snapshot.scan(range, ScanOptions::FORWARD),
         }
     }
+}
+
+/// An eighth of the memory budget, the same for all engines: every engine must take so much at once, whatever its limit.
+pub fn batch_bytes_max(spec: &Spec) -> usize {
+    usize::try_from(spec.memory_budget() / 8).unwrap_or(usize::MAX)
 }
 
 /// What one client did.
@@ -379,7 +386,8 @@ impl<'a, E: Kv + ?Sized> Client<'a, E> {
         }
         self.oracle.acknowledge(op);
         self.batched.push(op.kind());
-        if self.batched.len() >= self.shared.batch {
+        let is_full = self.batch.encoded().len() >= self.shared.batch_bytes_max;
+        if is_full || self.batched.len() >= self.shared.batch {
             self.commit_batch()?;
         }
         Ok(Instant::now())

@@ -11,7 +11,7 @@ use kv_api::{Kv, MemoryEngine};
 use workloads::spec::{Amount, Until};
 use workloads::{OpStream, Oracle, PhaseKind, Scale, Spec};
 
-use super::client::{Client, Shared, Tally};
+use super::client::{Client, Shared, Tally, batch_bytes_max};
 use super::null::NullEngine;
 use super::plan::{Workload, durability};
 use super::progress::Progress;
@@ -96,6 +96,7 @@ fn work<E: Kv>(
         snapshot: None,
         durability: durability(spec),
         batch: spec.phases[index].batch.max(1) as usize,
+        batch_bytes_max: batch_bytes_max(spec),
         time_max: Some(time),
         interrupt,
         failed: &flag,

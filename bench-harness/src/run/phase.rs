@@ -10,7 +10,7 @@ use workloads::spec::{Loop, ReadsFrom};
 use workloads::values::key_hash;
 use workloads::{Arrivals, OpDigest, OpKind, OpStream, Oracle, PhaseKind, Spec};
 
-use super::client::{Client, Shared, Tally};
+use super::client::{Client, Shared, Tally, batch_bytes_max};
 use super::open::{Kept, Timetable};
 use super::progress::Progress;
 use super::steady::WINDOW;
@@ -208,6 +208,7 @@ impl<E: Kv + ?Sized> Stage<'_, E> {
             snapshot: held.as_deref(),
             durability: self.durability,
             batch: phase.batch.max(1) as usize,
+            batch_bytes_max: batch_bytes_max(self.spec),
             time_max: timetable
                 .map(Timetable::time_max)
                 .or_else(|| phase.until.cap_s().map(Duration::from_secs_f64)),
