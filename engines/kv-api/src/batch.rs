@@ -59,6 +59,10 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// What an operation takes besides its key and value, at most: kind and two lengths. A batch with room for so much
+    /// more takes the operation without growing.
+    pub const OP_BYTES_MAX: usize = 1 + 2 * varint::VARINT_LEN_MAX;
+
     /// An empty batch.
     pub fn new() -> Self {
         Batch::default()
@@ -110,7 +114,7 @@ impl Batch {
     }
 
     fn push(&mut self, kind: u8, key: &[u8], value_len: u64, value: &[u8]) {
-        self.bytes.reserve(1 + 2 * varint::VARINT_LEN_MAX + key.len() + value.len());
+        self.bytes.reserve(Batch::OP_BYTES_MAX + key.len() + value.len());
         self.bytes.push(kind);
         varint::put(&mut self.bytes, key.len() as u64);
         varint::put(&mut self.bytes, value_len);
@@ -262,6 +266,15 @@ mod tests {
         }
         assert!(Ops::new(&[9, 0, 0]).next().is_some_and(|op| op.is_err()));
         assert!(Ops::new(&[2, 0, 1, 7]).next().is_some_and(|op| op.is_err()));
+    }
+
+    #[test]
+    fn an_operation_fits_the_room_made_for_it() {
+        let (key, value) = ([1; 200], [2; 70_000]);
+        let mut batch = Batch::with_capacity(Batch::OP_BYTES_MAX + key.len() + value.len());
+        let (place, room) = (batch.bytes.as_ptr(), batch.bytes.capacity());
+        batch.put(&key, &value);
+        assert_eq!((batch.bytes.as_ptr(), batch.bytes.capacity()), (place, room));
     }
 
     #[test]

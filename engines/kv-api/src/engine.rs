@@ -174,7 +174,7 @@ pub trait Kv: KvRead {
     /// # Errors
     /// Those of [`Kv::write`].
     fn put(&self, key: &[u8], value: &[u8], durability: Durability) -> Result<CommitInfo> {
-        let mut batch = Batch::with_capacity(key.len() + value.len() + 16);
+        let mut batch = Batch::with_capacity(Batch::OP_BYTES_MAX + key.len() + value.len());
         self.write(batch.put(key, value), durability)
     }
 

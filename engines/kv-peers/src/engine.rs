@@ -206,7 +206,7 @@ impl<P: Peer> Kv for PeerEngine<P> {
         if !fits {
             // The batch says which limit it is.
             drop(open);
-            let mut batch = Batch::with_capacity(user_bytes + 16);
+            let mut batch = Batch::with_capacity(Batch::OP_BYTES_MAX + user_bytes);
             return self.write(batch.put(key, value), durability);
         }
         Self::check_key(key)?;

@@ -226,7 +226,7 @@ impl Peer for Fjall {
     fn put(&self, key: &[u8], value: &[u8], level: Durability) -> Result<()> {
         if level == Durability::Disk {
             // Only a batch is synced before it becomes visible.
-            let mut batch = Batch::with_capacity(key.len() + value.len() + 16);
+            let mut batch = Batch::with_capacity(Batch::OP_BYTES_MAX + key.len() + value.len());
             return self.write(batch.put(key, value), level);
         }
         let together = self.in_flight.read().unwrap_or_else(PoisonError::into_inner);

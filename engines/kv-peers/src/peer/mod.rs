@@ -77,7 +77,7 @@ pub trait Peer: Send + Sync + Sized + 'static {
     /// # Errors
     /// Those of [`Peer::write`].
     fn put(&self, key: &[u8], value: &[u8], level: Durability) -> Result<()> {
-        let mut batch = Batch::with_capacity(key.len() + value.len() + 16);
+        let mut batch = Batch::with_capacity(Batch::OP_BYTES_MAX + key.len() + value.len());
         self.write(batch.put(key, value), level)
     }
 
