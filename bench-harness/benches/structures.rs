@@ -26,7 +26,7 @@ use kv_lsm::entry::{Entry, Kind, Tag, compare, hash64};
 use kv_lsm::memtable::index::{MemIndex, SkipIndex};
 use kv_lsm::merge::{HeapMerge, LoserTree};
 use kv_lsm::sstable::block::{Block, BlockBuilder, BlockBytes};
-use kv_lsm::sstable::bloom::Filter;
+use kv_lsm::sstable::bloom::{Filter, FilterHash};
 use workloads::keys::{Key, KeyKind};
 
 const VALUE: [u8; 100] = [0x5a; 100];
@@ -221,7 +221,9 @@ fn filter(c: &mut Criterion) {
         let mut walk = Walk::over(hashes);
         let mut group = c.benchmark_group(name);
         group.throughput(Throughput::Elements(1));
-        group.bench_function("bloom, 10 bits", |b| b.iter(|| black_box(&bloom).may_hold(*walk.next())));
+        group.bench_function("bloom, 10 bits", |b| {
+            b.iter(|| black_box(&bloom).may_hold(FilterHash::of(*walk.next())))
+        });
         group.bench_function("plain sorted list", |b| {
             b.iter(|| black_box(&sorted).binary_search(walk.next()).is_ok());
         });

@@ -17,6 +17,7 @@ use crate::entry::{Kind, Tag, compare, hash64};
 use crate::num::to_u64;
 use crate::scan::LsmScan;
 use crate::sstable::TableMeta;
+use crate::sstable::bloom::FilterHash;
 use crate::sstable::cursor::{Fetch, TableCursor};
 use crate::sstable::reader::Table;
 use crate::version::Level;
@@ -85,7 +86,7 @@ fn check_table(table: &Arc<Table>) -> Result<()> {
         if !meta.covers(entry.key) {
             return wrong(format!("entry {} lies outside the table's bounds", found.entries));
         }
-        if !table.may_hold(hash64(entry.key)) {
+        if !table.may_hold(FilterHash::of(hash64(entry.key))) {
             return wrong(format!("the filter denies entry {}", found.entries));
         }
         found.entries += 1;

@@ -8,6 +8,7 @@ use kv_io::sync::lock;
 
 use crate::entry::{Entry, Kind, hash64};
 use crate::memtable::Memtable;
+use crate::sstable::bloom::FilterHash;
 use crate::version::Version;
 
 /// Memtables and tables of one moment. Immutable; whoever holds it can read all that was in it.
@@ -43,12 +44,13 @@ impl State {
                 return Ok(answer.present);
             }
         }
-        let hash = hash64(key);
+        let mut hash = None;
         let mut levels = self.version.levels().iter();
         let zero = levels.next().map(|level| &level.tables()[..]).unwrap_or_default();
         let deeper = levels.filter_map(|level| level.find(key));
         for table in zero.iter().filter(|table| table.meta().covers(key)).chain(deeper) {
             answer.deleted = table.tombstones().covering(key, seq);
+            let hash = *hash.get_or_insert_with(|| FilterHash::of(hash64(key)));
             table.get(key, seq, hash, &mut |entry| answer.take(entry))?;
             if answer.is_final() {
                 return Ok(answer.present);

@@ -10,6 +10,7 @@ use kv_lsm::FilterKind;
 use kv_lsm::cursor::Cursor;
 use kv_lsm::entry::{Entry, Kind, Tag, hash64};
 use kv_lsm::range_tombstone::{Fragments, RangeTombstone};
+use kv_lsm::sstable::bloom::FilterHash;
 use kv_lsm::sstable::cursor::{Fetch, TableCursor};
 use kv_lsm::sstable::reader::{Table, TableSpace};
 use kv_lsm::sstable::writer::{TableWriter, WriteOptions};
@@ -92,8 +93,9 @@ fn check(table: &Arc<Table>) -> Result<()> {
             let key = format!("prefix/{n:05}").into_bytes();
             let want = list.iter().find(|(own, tag, _)| *own == key && tag.seq() <= seq);
             let mut found = None;
-            table
-                .get(&key, seq, hash64(&key), &mut |entry| found = Some((entry.tag, entry.value.to_vec())))?;
+            table.get(&key, seq, FilterHash::of(hash64(&key)), &mut |entry| {
+                found = Some((entry.tag, entry.value.to_vec()))
+            })?;
             assert!(
                 found.as_ref() == want.map(|(_, tag, value)| (*tag, value.clone())).as_ref(),
                 "{n} at {seq}"

@@ -21,7 +21,7 @@ use crate::entry::{Entry, Tag};
 use crate::num::{to_u64, to_usize};
 use crate::range_tombstone::Fragments;
 use crate::sstable::block::{Block, BlockBytes, used_len};
-use crate::sstable::bloom::Filter;
+use crate::sstable::bloom::{Filter, FilterHash};
 use crate::sstable::footer::{FOOTER_LEN, Footer, Section};
 use crate::sstable::index::Index;
 use crate::sstable::spares::Spares;
@@ -255,7 +255,7 @@ impl Table {
     }
 
     /// False if the filter knows that no key with this hash is here.
-    pub fn may_hold(&self, hash: u64) -> bool {
+    pub fn may_hold(&self, hash: FilterHash) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.may_hold(hash))
     }
 
@@ -277,7 +277,13 @@ impl Table {
     ///
     /// # Errors
     /// `Io`, `Corruption`.
-    pub fn get(&self, key: &[u8], seq: SeqNo, hash: u64, found: &mut dyn FnMut(Entry<'_>)) -> Result<bool> {
+    pub fn get(
+        &self,
+        key: &[u8],
+        seq: SeqNo,
+        hash: FilterHash,
+        found: &mut dyn FnMut(Entry<'_>),
+    ) -> Result<bool> {
         if let Some(filter) = &self.filter {
             self.space.filter_reads.hit(Access::Point);
             if !filter.may_hold(hash) {
