@@ -26,6 +26,8 @@ pub struct Memtable {
     first_seq: SeqNo,
     entries: AtomicU64,
     index_bytes: AtomicU64,
+    /// What `tombstones` holds: every put asks for the sum, and there may be many fragments.
+    tombstone_bytes: AtomicU64,
     user_bytes: AtomicU64,
 }
 
@@ -45,6 +47,7 @@ impl Memtable {
             first_seq,
             entries: AtomicU64::new(0),
             index_bytes: AtomicU64::new(0),
+            tombstone_bytes: AtomicU64::new(0),
             user_bytes: AtomicU64::new(0),
         }
     }
@@ -61,7 +64,7 @@ impl Memtable {
 
     /// Bytes charged to the memory budget.
     pub fn bytes(&self) -> u64 {
-        self.index_bytes.load(Relaxed) + self.tombstones.load().bytes()
+        self.index_bytes.load(Relaxed) + self.tombstone_bytes.load(Relaxed)
     }
 
     /// Key and value bytes held: about what a table of it will take.
@@ -107,6 +110,7 @@ impl Memtable {
         }
         if !deleted.is_empty() {
             let tombstones = self.tombstones.load().with_batch(deleted);
+            self.tombstone_bytes.store(tombstones.bytes(), Relaxed);
             self.tombstones.store(Arc::new(tombstones));
             self.has_tombstones.store(true, Release);
         }
@@ -283,5 +287,13 @@ mod tests {
         memtable.apply(1, batch.ops());
         assert_eq!(memtable.bytes(), NODE_BYTES + 128);
         assert_eq!((memtable.entries(), memtable.user_bytes()), (1, 128));
+        for (seq, start) in [(2, b"a"), (3, b"x")] {
+            let before = memtable.bytes();
+            batch.clear();
+            batch.delete_range(KeyRange::from(start.as_slice()..));
+            memtable.apply(seq, batch.ops());
+            assert!(memtable.bytes() > before);
+            assert_eq!(memtable.bytes(), NODE_BYTES + 128 + memtable.tombstones().bytes());
+        }
     }
 }
