@@ -145,7 +145,7 @@ impl LsmScan {
             state.memtables().map(|memtable| Source::memtable(memtable, direction)).collect();
         let mut sets: Vec<_> = state.memtables().map(|memtable| memtable.tombstones()).collect();
         for (number, level) in state.version.levels().iter().enumerate() {
-            sets.extend(level.tables().iter().map(|table| Arc::clone(table.tombstones())));
+            sets.extend(level.range_deleting().iter().map(|table| Arc::clone(table.tombstones())));
             if number == 0 {
                 let tables = level.tables().iter();
                 sources.extend(tables.map(|table| Source::table(table, direction, fetch)));

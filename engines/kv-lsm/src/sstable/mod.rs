@@ -106,6 +106,11 @@ impl TableMeta {
 pub trait Described {
     /// What is known of the table.
     fn meta(&self) -> &TableMeta;
+
+    /// True if it removes ranges of keys.
+    fn has_range_tombstones(&self) -> bool {
+        self.meta().range_tombstones > 0
+    }
 }
 
 impl Described for Arc<TableMeta> {

@@ -159,6 +159,11 @@ impl Described for Arc<Table> {
     fn meta(&self) -> &TableMeta {
         &self.meta
     }
+
+    // By what was read: a scan must see what a get does.
+    fn has_range_tombstones(&self) -> bool {
+        !self.tombstones.is_empty()
+    }
 }
 
 impl Drop for Table {

@@ -28,19 +28,29 @@ pub struct Level<T> {
     tables: Arc<[T]>,
     /// First eight bytes of each table's smallest key: a search touches one dense array.
     heads: Arc<[u64]>,
+    /// Those of the tables that have range tombstones, mostly none: a scan must know of each.
+    range_deleting: Arc<[T]>,
     bytes: u64,
 }
 
-impl<T: Described> Level<T> {
+impl<T: Described + Clone> Level<T> {
     fn new(tables: Vec<T>) -> Level<T> {
         let heads = tables.iter().map(|table| head64(&table.meta().smallest)).collect();
         let bytes = tables.iter().map(|table| table.meta().bytes).sum();
-        Level { tables: tables.into(), heads, bytes }
+        let range_deleting = tables.iter().filter(|table| table.has_range_tombstones()).cloned().collect();
+        Level { tables: tables.into(), heads, range_deleting, bytes }
     }
+}
 
+impl<T: Described> Level<T> {
     /// Its tables: newest first in level 0, in key order below.
     pub fn tables(&self) -> &Arc<[T]> {
         &self.tables
+    }
+
+    /// Those of its tables that have range tombstones, in the same order.
+    pub fn range_deleting(&self) -> &[T] {
+        &self.range_deleting
     }
 
     /// Bytes of its files.
@@ -346,6 +356,20 @@ mod tests {
         assert_eq!(version.deepest_free(b"h", Some(b"i"), 4), 0);
         assert!(version.is_bottom(4, b"h", Some(b"w")) && !version.is_bottom(4, b"h", None));
         assert!(version.is_bottom(6, b"", None));
+    }
+
+    #[test]
+    fn a_level_knows_its_range_deletes_as_tables_come_and_go() {
+        let old = version("L6: 1 a-f 1 | 2 g-m 1 | 3 x-z 1");
+        assert!(old.levels()[6].range_deleting().is_empty());
+        let deleting = |i: usize| {
+            let table = &old.tables(6)[i];
+            (6, Arc::new(TableMeta { id: table.id + 10, range_tombstones: 2, ..TableMeta::clone(table) }))
+        };
+        let new = old.with(&[(6, 1), (6, 3)], &[deleting(2), deleting(0)]);
+        assert_eq!(ids(new.tables(6)), [11, 2, 13]);
+        assert_eq!(ids(new.levels()[6].range_deleting()), [11, 13]);
+        assert_eq!(ids(new.with(&[(6, 11)], &[]).levels()[6].range_deleting()), [13]);
     }
 
     #[test]
