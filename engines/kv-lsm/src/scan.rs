@@ -99,6 +99,8 @@ pub struct LsmScan {
     /// In reverse, the candidate that is given out once its key has no newer version.
     value: Vec<u8>,
     failed: Option<Error>,
+    /// Entries given out, counted when the scan ends.
+    entries: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +168,7 @@ impl LsmScan {
             key: Vec::new(),
             value: Vec::new(),
             failed: None,
+            entries: 0,
         }
     }
 
@@ -280,9 +283,7 @@ impl Scan for LsmScan {
         if !self.checked(step)? {
             return Ok(None);
         }
-        if self.is_users {
-            self.core.user.count_scanned(1);
-        }
+        self.entries += 1;
         Ok(match self.direction {
             Direction::Forward => self.merge.entry().map(|e| EntryRef { key: e.key, value: e.value }),
             Direction::Reverse => Some(EntryRef { key: &self.key, value: &self.value }),
@@ -319,6 +320,9 @@ impl Scan for LsmScan {
 
 impl Drop for LsmScan {
     fn drop(&mut self) {
+        if self.is_users {
+            self.core.user.count_scanned(self.entries);
+        }
         self.core.counters.scan_closed();
     }
 }
