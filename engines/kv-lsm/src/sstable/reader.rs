@@ -332,11 +332,25 @@ impl Table {
     /// # Errors
     /// `Io`, `Corruption`.
     pub fn block(&self, i: usize, access: Access) -> Result<Arc<Block>> {
-        let place = self.place(i)?;
-        if let Some(block) = self.space.cache.get(self.meta.id, place.start) {
-            self.space.data_reads.hit(access);
-            return Ok(block);
+        match self.cached(i, access) {
+            Some(block) => Ok(block),
+            None => self.fetch(i, access),
         }
+    }
+
+    /// Block `i` if it is in the cache: then this was a request for it.
+    pub fn cached(&self, i: usize, access: Access) -> Option<Arc<Block>> {
+        let block = self.space.cache.get(self.meta.id, self.index.place(i)?.start)?;
+        self.space.data_reads.hit(access);
+        Some(block)
+    }
+
+    /// Block `i` from the file, for a request that [`Table::cached`] could not answer.
+    ///
+    /// # Errors
+    /// `Io`, `Corruption`.
+    pub fn fetch(&self, i: usize, access: Access) -> Result<Arc<Block>> {
+        let place = self.place(i)?;
         self.space.data_reads.miss(access);
         let cause = match access {
             Access::Point => Cause::PointRead,
@@ -345,11 +359,6 @@ impl Table {
         let block = Arc::new(self.read_block(place.clone(), cause)?);
         self.space.keep(self.meta.id, place.start, &block);
         Ok(block)
-    }
-
-    /// True if block `i` is in the cache.
-    pub fn is_cached(&self, i: usize) -> bool {
-        self.index.place(i).is_some_and(|place| self.space.cache.get(self.meta.id, place.start).is_some())
     }
 
     /// True if blocks come from a mapped file.
