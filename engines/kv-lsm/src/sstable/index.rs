@@ -59,11 +59,20 @@ impl Index {
             None => return self.len(),
         };
         let head = head64(rest);
-        let mut at = self.heads.partition_point(|own| *own < head);
-        while self.heads.get(at) == Some(&head) && self.rest(at) < rest {
-            at += 1;
+        let at = self.heads.partition_point(|own| *own < head);
+        if self.heads.get(at) == Some(&head) { self.find_in_tie(at, head, rest) } else { at }
+    }
+
+    /// [`Index::find`] among the separators with equal heads that begin at `first`: keys that share more than eight
+    /// bytes beyond the prefix may all be there.
+    fn find_in_tie(&self, first: usize, head: u64, rest: &[u8]) -> usize {
+        let from = self.heads.get(first..).unwrap_or_default();
+        let (mut low, mut high) = (first, first + from.partition_point(|own| *own == head));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.rest(middle) < rest { low = middle + 1 } else { high = middle }
         }
-        at
+        low
     }
 
     /// True if `key` is the separator of block `i`: further versions of it may lie in the next block.
@@ -252,6 +261,21 @@ mod tests {
         let mut huge = bytes;
         huge[1..5].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(Index::decode(&huge, 4096, 8192).is_err());
+    }
+
+    #[test]
+    fn a_long_tie_of_heads_is_searched_by_the_rest() {
+        let key = |n: u32| format!("{}the same for all{n:05}", if n == 0 { 'a' } else { 'b' }).into_bytes();
+        let keys: Vec<Vec<u8>> = (0..1000).map(|n| key(2 * n)).collect();
+        let blocks: Vec<(&[u8], &[u8])> = keys.iter().map(|key| (key.as_slice(), key.as_slice())).collect();
+        let (_, index) = build(&blocks);
+        for n in 0..999 {
+            let at = wide(n);
+            assert_eq!(index.find(&key(2 * n)), at);
+            // A separator is at or above the last key of its block.
+            assert!((at..=at + 1).contains(&index.find(&key(2 * n + 1))));
+        }
+        assert_eq!((index.find(b"bthe same"), index.find(&key(5000))), (1, 1000));
     }
 
     proptest! {
