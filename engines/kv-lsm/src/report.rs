@@ -26,7 +26,8 @@ pub fn stats(core: &Core) -> Stats {
     let state = core.state();
     let seq = core.visible_seq();
     let counters = &core.counters;
-    let filter_reads = core.space.filter_reads.get("filter");
+    let tables = &core.space.counters;
+    let filter_reads = tables.filter_reads.get("filter");
     let unflushed: u64 = state.memtables().map(|memtable| memtable.user_bytes()).sum();
     Stats {
         user: core.user.stats(),
@@ -34,10 +35,10 @@ pub fn stats(core: &Core) -> Stats {
         io_total: core.meter.moved(),
         filter: FilterStats {
             probes: filter_reads.point_requests,
-            negatives: core.space.filter_negatives.get(),
-            false_positives: core.space.filter_false_positives.get(),
+            negatives: tables.filter_negatives.get(),
+            false_positives: tables.filter_false_positives.get(),
         },
-        blocks: vec![core.space.data_reads.get("data"), core.space.index_reads.get("index"), filter_reads],
+        blocks: vec![tables.data_reads.get("data"), tables.index_reads.get("index"), filter_reads],
         memory: memory(core),
         stalls: core.pressure.stalls(),
         files: core.meter.files(&core.space.dir),

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex};
 use kv_api::{Result, SeqNo};
 use kv_io::sync::lock;
 
-use crate::entry::{Entry, Kind, hash64};
+use crate::entry::{Entry, Kind};
 use crate::memtable::Memtable;
-use crate::sstable::bloom::FilterHash;
 use crate::version::Version;
 
 /// Memtables and tables of one moment. Immutable; whoever holds it can read all that was in it.
@@ -44,14 +43,14 @@ impl State {
                 return Ok(answer.present);
             }
         }
-        let mut hash = None;
+        let mut lookup = None;
         let mut levels = self.version.levels().iter();
         let zero = levels.next().map(|level| &level.tables()[..]).unwrap_or_default();
         let deeper = levels.filter_map(|level| level.find(key));
         for table in zero.iter().filter(|table| table.meta().covers(key)).chain(deeper) {
             answer.deleted = table.tombstones().covering(key, seq);
-            let hash = *hash.get_or_insert_with(|| FilterHash::of(hash64(key)));
-            table.get(key, seq, hash, &mut |entry| answer.take(entry))?;
+            let lookup = lookup.get_or_insert_with(|| table.lookup(key, seq));
+            table.get(lookup, &mut |entry| answer.take(entry))?;
             if answer.is_final() {
                 return Ok(answer.present);
             }

@@ -8,9 +8,8 @@ use kv_api::{Cause, Direction, Result};
 use kv_io::RealVfs;
 use kv_lsm::FilterKind;
 use kv_lsm::cursor::Cursor;
-use kv_lsm::entry::{Entry, Kind, Tag, hash64};
+use kv_lsm::entry::{Entry, Kind, Tag};
 use kv_lsm::range_tombstone::{Fragments, RangeTombstone};
-use kv_lsm::sstable::bloom::FilterHash;
 use kv_lsm::sstable::cursor::{Fetch, TableCursor};
 use kv_lsm::sstable::reader::{Table, TableSpace};
 use kv_lsm::sstable::writer::{TableWriter, WriteOptions};
@@ -93,7 +92,7 @@ fn check(table: &Arc<Table>) -> Result<()> {
             let key = format!("prefix/{n:05}").into_bytes();
             let want = list.iter().find(|(own, tag, _)| *own == key && tag.seq() <= seq);
             let mut found = None;
-            table.get(&key, seq, FilterHash::of(hash64(&key)), &mut |entry| {
+            table.get(&mut table.lookup(&key, seq), &mut |entry| {
                 found = Some((entry.tag, entry.value.to_vec()))
             })?;
             assert!(

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use kv_api::{Cause, Direction, Result};
-use kv_io::counters::Access;
 
 use crate::cursor::Cursor;
 use crate::entry::{Entry, Tag};
@@ -95,14 +94,14 @@ impl TableCursor {
     /// Through the cache. Forward, once two blocks in a row were not there, it reads ahead: twice as far with each
     /// further miss.
     fn load_cached(&mut self, block_no: usize) -> Result<Arc<Block>> {
-        if let Some(block) = self.table.cached(block_no, Access::Scan) {
+        if let Some(block) = self.table.cached(block_no) {
             self.missed = 0;
             return Ok(block);
         }
         let in_a_row = self.direction == Direction::Forward && block_no == self.block_no + 1;
         self.missed = if in_a_row { self.missed + 1 } else { 0 };
         if self.missed < AHEAD_AFTER || self.table.is_mapped() {
-            return self.table.fetch(block_no, Access::Scan);
+            return self.table.fetch(block_no);
         }
         let bytes_max = AHEAD_MIN << (self.missed - AHEAD_AFTER).min(AHEAD_DOUBLINGS);
         let blocks = self.table.blocks_from(block_no, bytes_max, Cause::ScanRead)?;

@@ -16,6 +16,7 @@ pub mod bloom;
 pub mod cursor;
 pub mod footer;
 pub mod index;
+pub mod lookup;
 pub mod reader;
 pub mod spares;
 pub mod writer;

@@ -11,7 +11,7 @@ use kv_io::aligned::{AlignedBuf, with_scratch};
 use kv_io::cache::BlockCache;
 use kv_io::checksum::{FileSum, mismatch};
 use kv_io::codec::Reader;
-use kv_io::counters::{Access, ReadCounters, ShardedCounter};
+use kv_io::counters::Access;
 use kv_io::layout::table_name;
 use kv_io::sync::lock;
 use kv_io::vfs::{DIRECT_ALIGN, Map, OpenOptions, read_exact_at, read_range};
@@ -24,6 +24,7 @@ use crate::sstable::block::{Block, BlockBytes, used_len};
 use crate::sstable::bloom::{Filter, FilterHash};
 use crate::sstable::footer::{FOOTER_LEN, Footer, Section};
 use crate::sstable::index::Index;
+use crate::sstable::lookup::{Asked, Lookup, TableCounters};
 use crate::sstable::spares::Spares;
 use crate::sstable::{Described, TableMeta, decode_tombstones};
 
@@ -43,16 +44,8 @@ pub struct TableSpace {
     pub cache: BlockCache<Block>,
     /// Memory of blocks that left the cache, for those that enter it.
     pub spares: Spares,
-    /// Requests for data blocks.
-    pub data_reads: ReadCounters,
-    /// Requests for index blocks; the index is in memory, so none misses.
-    pub index_reads: ReadCounters,
-    /// Requests for filters; they are in memory, so none misses.
-    pub filter_reads: ReadCounters,
-    /// Filters that said "surely absent".
-    pub filter_negatives: ShardedCounter,
-    /// Filters that said "maybe" for a table without the key.
-    pub filter_false_positives: ShardedCounter,
+    /// What was asked of the tables.
+    pub counters: TableCounters,
     obtained_direct: AtomicBool,
     /// Files whose last user is gone.
     dead: Mutex<Vec<DeadTable>>,
@@ -88,11 +81,7 @@ impl TableSpace {
             mapped,
             cache: BlockCache::new(cache_bytes_max),
             spares: Spares::default(),
-            data_reads: ReadCounters::default(),
-            index_reads: ReadCounters::default(),
-            filter_reads: ReadCounters::default(),
-            filter_negatives: ShardedCounter::default(),
-            filter_false_positives: ShardedCounter::default(),
+            counters: TableCounters::default(),
             obtained_direct: AtomicBool::new(false),
             dead: Mutex::default(),
         }
@@ -278,29 +267,29 @@ impl Table {
         }
     }
 
-    /// Calls `found` with the newest entry of `key` for a reader at `seq`; `hash` is the key's hash.
+    /// A get of `key` for a reader at `seq`, to be shown to any table of the engine.
+    pub fn lookup<'a>(&'a self, key: &'a [u8], seq: SeqNo) -> Lookup<'a> {
+        Lookup::new(key, seq, &self.space.counters)
+    }
+
+    /// Calls `found` with the entry that `lookup` looks for; false if it is not here.
     ///
     /// # Errors
     /// `Io`, `Corruption`.
-    pub fn get(
-        &self,
-        key: &[u8],
-        seq: SeqNo,
-        hash: FilterHash,
-        found: &mut dyn FnMut(Entry<'_>),
-    ) -> Result<bool> {
+    pub fn get(&self, lookup: &mut Lookup<'_>, found: &mut dyn FnMut(Entry<'_>)) -> Result<bool> {
+        let (key, asked) = (lookup.key, &mut lookup.asked);
         if let Some(filter) = &self.filter {
-            self.space.filter_reads.hit(Access::Point);
-            if !filter.may_hold(hash) {
-                self.space.filter_negatives.add(1);
+            asked.filters += 1;
+            if !filter.may_hold(lookup.hash) {
+                asked.filter_negatives += 1;
                 return Ok(false);
             }
         }
-        let Some(from) = self.search_tag(seq) else { return Ok(false) };
-        self.space.index_reads.hit(Access::Point);
+        let Some(from) = self.search_tag(lookup.seq) else { return Ok(false) };
+        asked.indexes += 1;
         let mut at = self.index.find(key);
         while at < self.index.len() {
-            let block = self.block(at, Access::Point)?;
+            let block = self.block(at, asked)?;
             let place = block.lower_bound(key, from);
             if let Some(stored) = block.is_key(place, key) {
                 found(Entry { key, tag: self.tag_of(stored.tag), value: stored.value });
@@ -312,9 +301,7 @@ impl Table {
             }
             at += 1;
         }
-        if self.filter.is_some() {
-            self.space.filter_false_positives.add(1);
-        }
+        asked.filter_false_positives += u64::from(self.filter.is_some());
         Ok(false)
     }
 
@@ -327,37 +314,38 @@ impl Table {
         }
     }
 
-    /// Block `i`, from memory or from the file.
-    ///
-    /// # Errors
-    /// `Io`, `Corruption`.
-    pub fn block(&self, i: usize, access: Access) -> Result<Arc<Block>> {
-        match self.cached(i, access) {
-            Some(block) => Ok(block),
-            None => self.fetch(i, access),
+    /// Block `i` for a get, from memory or from the file.
+    fn block(&self, i: usize, asked: &mut Asked) -> Result<Arc<Block>> {
+        let place = self.place(i)?;
+        asked.blocks += 1;
+        if let Some(block) = self.space.cache.get(self.meta.id, place.start) {
+            return Ok(block);
         }
+        asked.blocks_missed += 1;
+        self.read_and_keep(place, Cause::PointRead)
     }
 
-    /// Block `i` if it is in the cache: then this was a request for it.
-    pub fn cached(&self, i: usize, access: Access) -> Option<Arc<Block>> {
+    /// Block `i` for a scan if it is in the cache: then this was a request for it.
+    pub fn cached(&self, i: usize) -> Option<Arc<Block>> {
         let block = self.space.cache.get(self.meta.id, self.index.place(i)?.start)?;
-        self.space.data_reads.hit(access);
+        self.space.counters.data_reads.hit(Access::Scan);
         Some(block)
     }
 
-    /// Block `i` from the file, for a request that [`Table::cached`] could not answer.
+    /// Block `i` from the file, for a request of a scan that [`Table::cached`] could not answer.
     ///
     /// # Errors
     /// `Io`, `Corruption`.
-    pub fn fetch(&self, i: usize, access: Access) -> Result<Arc<Block>> {
+    pub fn fetch(&self, i: usize) -> Result<Arc<Block>> {
         let place = self.place(i)?;
-        self.space.data_reads.miss(access);
-        let cause = match access {
-            Access::Point => Cause::PointRead,
-            Access::Scan => Cause::ScanRead,
-        };
-        let block = Arc::new(self.read_block(place.clone(), cause)?);
-        self.space.keep(self.meta.id, place.start, &block);
+        self.count_ahead();
+        self.read_and_keep(place, Cause::ScanRead)
+    }
+
+    fn read_and_keep(&self, place: Range<u64>, cause: Cause) -> Result<Arc<Block>> {
+        let start = place.start;
+        let block = Arc::new(self.read_block(place, cause)?);
+        self.space.keep(self.meta.id, start, &block);
         Ok(block)
     }
 
@@ -377,7 +365,7 @@ impl Table {
 
     /// Counts a block that a scan asked for and that had to be read, alone or ahead.
     pub fn count_ahead(&self) {
-        self.space.data_reads.miss(Access::Scan);
+        self.space.counters.data_reads.miss(Access::Scan);
     }
 
     fn place(&self, i: usize) -> Result<Range<u64>> {
