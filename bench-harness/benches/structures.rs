@@ -222,7 +222,7 @@ fn filter(c: &mut Criterion) {
         let mut group = c.benchmark_group(name);
         group.throughput(Throughput::Elements(1));
         group.bench_function("bloom, 10 bits", |b| {
-            b.iter(|| black_box(&bloom).may_hold(FilterHash::of(*walk.next())))
+            b.iter(|| black_box(&bloom).may_hold(&FilterHash::of(*walk.next())))
         });
         group.bench_function("plain sorted list", |b| {
             b.iter(|| black_box(&sorted).binary_search(walk.next()).is_ok());

@@ -86,7 +86,7 @@ fn check_table(table: &Arc<Table>) -> Result<()> {
         if !meta.covers(entry.key) {
             return wrong(format!("entry {} lies outside the table's bounds", found.entries));
         }
-        if !table.may_hold(FilterHash::of(hash64(entry.key))) {
+        if !table.may_hold(&FilterHash::of(hash64(entry.key))) {
             return wrong(format!("the filter denies entry {}", found.entries));
         }
         found.entries += 1;

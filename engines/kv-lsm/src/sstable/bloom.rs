@@ -8,6 +8,7 @@
 //! Blocked filters and bits that depend on the level are to come as further kinds.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::as_conversions))]
 
+use std::cell::OnceCell;
 use std::hash::Hasher;
 
 use bloomfilter::Bloom;
@@ -33,33 +34,42 @@ const BITS_AT: usize = 1 + 8 + 4 + 32;
 const SEED_AT: usize = BITS_AT - 32;
 
 /// The two values that filters combine for a key. They take longer to make than a filter takes to ask, and all filters
-/// share a seed: a get makes them once for all tables.
-#[derive(Debug, Clone, Copy)]
+/// share a seed: a get makes them at most once for all tables, and the second only if some filter has the first's bit.
+#[derive(Debug)]
 pub struct FilterHash {
+    hash: u64,
     first: u64,
-    second: u64,
+    second: OnceCell<u64>,
 }
 
 impl FilterHash {
     /// Of a key with `hash` ([`crate::entry::hash64`]).
+    #[inline]
     pub fn of(hash: u64) -> FilterHash {
-        let [first, second] = SEED.map(|half| {
-            let mut sip = SipHasher13::new_with_key(&half);
-            sip.write_u64(hash);
-            sip.finish()
-        });
-        FilterHash { first, second }
+        let [half, _] = SEED;
+        FilterHash { hash, first: sip(half, hash), second: OnceCell::new() }
     }
 
     /// Value `i`, as the crate combines them: the first two are the values themselves.
     #[inline]
-    fn value(self, i: u32) -> u64 {
+    fn value(&self, i: u32) -> u64 {
+        if i == 0 {
+            return self.first;
+        }
+        let [_, half] = SEED;
+        let second = *self.second.get_or_init(|| sip(half, self.hash));
         match i {
-            0 => self.first,
-            1 => self.second,
-            _ => self.first.wrapping_add(u64::from(i).wrapping_mul(self.second)) % LARGEST_PRIME,
+            1 => second,
+            _ => self.first.wrapping_add(u64::from(i).wrapping_mul(second)) % LARGEST_PRIME,
         }
     }
+}
+
+#[inline]
+fn sip(half: [u8; 16], hash: u64) -> u64 {
+    let mut sip = SipHasher13::new_with_key(&half);
+    sip.write_u64(hash);
+    sip.finish()
 }
 
 /// The largest prime below 2^64.
@@ -86,7 +96,7 @@ impl Filter {
 
     /// False if no key with this hash is in the table.
     #[inline]
-    pub fn may_hold(&self, hash: FilterHash) -> bool {
+    pub fn may_hold(&self, hash: &FilterHash) -> bool {
         let bits = self.encoded().get(BITS_AT..).unwrap_or_default();
         let count = to_u64(bits.len()) * 8;
         (0..self.bloom.number_of_hash_functions()).all(|i| {
@@ -135,7 +145,7 @@ mod tests {
     use crate::entry::hash64;
 
     fn may_hold(filter: &Filter, hash: u64) -> bool {
-        filter.may_hold(FilterHash::of(hash))
+        filter.may_hold(&FilterHash::of(hash))
     }
 
     fn hashes(range: std::ops::Range<u32>) -> Vec<u64> {

@@ -249,7 +249,7 @@ impl Table {
     }
 
     /// False if the filter knows that no key with this hash is here.
-    pub fn may_hold(&self, hash: FilterHash) -> bool {
+    pub fn may_hold(&self, hash: &FilterHash) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.may_hold(hash))
     }
 
@@ -280,7 +280,7 @@ impl Table {
         let (key, asked) = (lookup.key, &mut lookup.asked);
         if let Some(filter) = &self.filter {
             asked.filters += 1;
-            if !filter.may_hold(lookup.hash) {
+            if !filter.may_hold(&lookup.hash) {
                 asked.filter_negatives += 1;
                 return Ok(false);
             }
