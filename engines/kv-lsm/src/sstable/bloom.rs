@@ -60,7 +60,11 @@ impl FilterHash {
         let second = *self.second.get_or_init(|| sip(half, self.hash));
         match i {
             1 => second,
-            _ => self.first.wrapping_add(u64::from(i).wrapping_mul(second)) % LARGEST_PRIME,
+            _ => {
+                let sum = self.first.wrapping_add(u64::from(i).wrapping_mul(second));
+                // The remainder of a division by the prime, which goes into it once at most.
+                if sum < LARGEST_PRIME { sum } else { sum - LARGEST_PRIME }
+            }
         }
     }
 }
