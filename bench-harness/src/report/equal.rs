@@ -41,7 +41,8 @@ pub fn unequal(workload: &str, cells: &[&CellRecord]) -> Vec<NotEqual> {
         // A replay empties the store and asks all for the same: what was before it is gone.
         let is_replay = |phase: &usize| having(*phase).any(|(_, phase)| phase.kind == "replay");
         let first = (0..=last).rev().find(is_replay).unwrap_or(0);
-        let parted = (first..=last).filter(by_count).find_map(|phase| {
+        // Its own reason comes before those of the phases that led to it.
+        let parted = std::iter::once(last).chain(first..last).filter(by_count).find_map(|phase| {
             let (least, low) = having(phase).min_by_key(|(_, phase)| phase.moved.user_bytes)?;
             let (most, high) = having(phase).max_by_key(|(_, phase)| phase.moved.user_bytes)?;
             let name = &high.name;
