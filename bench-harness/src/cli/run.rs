@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use kv_api::IoMode;
 
@@ -29,6 +30,8 @@ const MAIN: [&str; 2] = ["read-heavy", "write-heavy"];
 
 /// What a run needs beside the memory budget of its engine: the program, the oracle, and some page cache.
 const CGROUP_MARGIN: u64 = 32 << 20;
+/// A run that took so long is told when it ends.
+const TOLD_AFTER: Duration = Duration::from_secs(2);
 
 /// What is being run beside the plan itself.
 struct Job<'a> {
@@ -239,7 +242,9 @@ impl Job<'_> {
             trust: result.calibration.as_ref().map(|calibration| calibration.trust),
             interrupt,
         };
-        for (run, open) in self.plan.cells().zip(openers) {
+        let all = self.plan.cells().count();
+        for ((run, open), number) in self.plan.cells().zip(openers).zip(1..) {
+            let start = Instant::now();
             let id = self.plan.cell_id(&run);
             let known = earlier.and_then(|file| file.cells.iter().find(|cell| cell.id == id));
             if let Some(done) = known.filter(|cell| cell.is_complete()) {
@@ -249,6 +254,15 @@ impl Job<'_> {
                 continue;
             }
             result.cells.push(runner.run(id, &run, open)?);
+            // Whoever waits for an hour wants to know how far it is, on a terminal or in a log.
+            if all > 1 && start.elapsed() >= TOLD_AFTER {
+                let (workload, engine) = (&run.workload.name, &run.engine.label);
+                complain(format!(
+                    "{number} of {all}: {workload} on {engine}, block {}, took {:.0} s",
+                    run.block,
+                    start.elapsed().as_secs_f64()
+                ));
+            }
             if interrupt.is_set() {
                 break;
             }
