@@ -11,7 +11,8 @@ const NO_LIMIT_BYTES: u64 = 1 << 62;
 /// The tightest limits of the groups that this process is in. `None`: no limit was found.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Limits {
-    /// "v2:/path" and "v1 memory:/path": the groups that were looked at. Empty: none could be seen.
+    /// The kinds of groups that were looked at, with the path of the one that sets a limit: "v2", "v1 memory:/path". Empty:
+    /// none could be seen.
     pub groups: Vec<String>,
     /// Memory in bytes, page cache included.
     pub memory_bytes: Option<u64>,
@@ -71,10 +72,13 @@ impl Limits {
     fn look(&mut self, mount: Option<&Mount>, path: &str, what: &str, read: impl Fn(&Path, &mut Limits)) {
         let Some(mount) = mount else { return };
         let group = group_dir(mount, path);
+        let before = (self.memory_bytes, self.cpu_cores);
         for dir in group.ancestors().take_while(|dir| dir.starts_with(&mount.point)) {
             read(dir, self);
         }
-        self.groups.push(format!("{what}:{path}"));
+        // A group that sets no limit is nobody's business: results are shown to others.
+        let limits = before != (self.memory_bytes, self.cpu_cores);
+        self.groups.push(if limits { format!("{what}:{path}") } else { what.to_owned() });
     }
 
     fn memory(&mut self, bytes: Option<u64>) {
@@ -136,7 +140,7 @@ mod tests {
         let mounts = [mount(dir.path(), "cgroup", "rw,relatime rw,cpu,cpuacct,memory")];
         let limits = Limits::of("4:cpu,cpuacct:/\n3:memory:/\n", &mounts);
         assert_eq!((limits.memory_bytes, limits.cpu_cores), (None, None));
-        assert_eq!(limits.groups, ["v1 cpu:/", "v1 memory:/"]);
+        assert_eq!(limits.groups, ["v1 cpu", "v1 memory"], "paths of groups without a limit are left out");
         assert_eq!(Limits::of("", &mounts), Limits::default());
     }
 }
