@@ -88,12 +88,6 @@ impl Core {
         }
     }
 
-    /// Passes `outcome` on, after telling listeners what happened under a lock. For callers that hold none.
-    pub fn told<R>(&self, outcome: Result<R>) -> Result<R> {
-        self.listeners.deliver();
-        outcome
-    }
-
     /// Refuses everything once the engine is closed.
     ///
     /// # Errors

@@ -67,6 +67,11 @@ impl BTreeEngine {
         }
     }
 
+    /// Hands the log's frames to the operating system.
+    fn flush_log(&self) -> Result<()> {
+        self.core.listeners.told(self.core.log()?.flush_buffer(&*self.core))
+    }
+
     /// Stops the threads and frees the lock.
     fn shut(&self) {
         self.core.executor.stop();
@@ -111,7 +116,7 @@ impl Kv for BTreeEngine {
     fn write(&self, batch: &Batch, durability: Durability) -> Result<CommitInfo> {
         let log = self.core.log()?;
         self.core.limits.check(batch)?;
-        let info = self.core.told(log.commit(&*self.core, batch, durability))?;
+        let info = self.core.listeners.told(log.commit(&*self.core, batch, durability))?;
         self.core.run_inline();
         Ok(info)
     }
@@ -123,20 +128,20 @@ impl Kv for BTreeEngine {
 
     fn ingest(&self, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
         let _caller = self.core.executor.enter();
-        self.core.told(ingest::run(&self.core, sorted))
+        self.core.listeners.told(ingest::run(&self.core, sorted))
     }
 
     fn sync(&self) -> Result<()> {
-        self.core.told(self.core.log()?.sync(&*self.core))
+        self.core.listeners.told(self.core.log()?.sync(&*self.core))
     }
 
     fn flush(&self) -> Result<()> {
-        self.core.told(self.core.log()?.flush_buffer(&*self.core))?;
+        self.flush_log()?;
         self.core.checkpoint(None).map(|_| ())
     }
 
     fn settle(&self, timeout: Duration) -> Result<SettleReport> {
-        self.core.log()?.flush_buffer(&*self.core)?;
+        self.flush_log()?;
         let pool = &self.core.store.pager.pool;
         let deadline_ns = self
             .core
@@ -206,7 +211,7 @@ impl Kv for BTreeEngine {
         };
         self.core.latch.close();
         self.shut();
-        self.core.told(outcome)
+        self.core.listeners.told(outcome)
     }
 }
 

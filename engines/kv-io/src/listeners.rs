@@ -25,16 +25,27 @@ impl Listeners {
     /// Keeps an event for [`Listeners::deliver`]: for a caller that holds a lock of its engine, which a listener may
     /// want.
     pub fn keep(&self, event: Event) {
-        lock(&self.kept).push(event);
+        let mut kept = lock(&self.kept);
+        kept.push(event);
         self.has_kept.store(true, Ordering::Release);
     }
 
     /// Tells what was kept. For a caller that holds no lock; costs one load if there is nothing.
     pub fn deliver(&self) {
-        if self.has_kept.swap(false, Ordering::AcqRel) {
-            let kept = std::mem::take(&mut *lock(&self.kept));
+        if self.has_kept.load(Ordering::Acquire) {
+            let kept = {
+                let mut kept = lock(&self.kept);
+                self.has_kept.store(false, Ordering::Release);
+                std::mem::take(&mut *kept)
+            };
             kept.iter().for_each(|event| self.tell(event));
         }
+    }
+
+    /// Passes `outcome` on, after telling what was kept while it came about. For a caller that holds no lock.
+    pub fn told<R>(&self, outcome: R) -> R {
+        self.deliver();
+        outcome
     }
 
     /// Tells all of them. The lock is free meanwhile, so a listener may call its engine; callers hold no lock either.

@@ -185,12 +185,6 @@ impl Core {
         Ok(state)
     }
 
-    /// Passes `outcome` on, after telling listeners what happened under a lock. For callers that hold none.
-    pub fn told<R>(&self, outcome: Result<R>) -> Result<R> {
-        self.listeners.deliver();
-        outcome
-    }
-
     /// Refuses reads of a closed handle.
     ///
     /// # Errors

@@ -114,7 +114,7 @@ impl Kv for LsmEngine {
         let core = &*self.core;
         let log = core.log()?;
         core.limits.check(batch)?;
-        let info = core.told(log.commit(core, batch, durability))?;
+        let info = core.listeners.told(log.commit(core, batch, durability))?;
         core.run_inline();
         Ok(info)
     }
@@ -127,16 +127,16 @@ impl Kv for LsmEngine {
     fn ingest(&self, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
         self.core.log()?;
         let _caller = self.core.executor.enter();
-        self.core.told(ingest::run(&self.core, sorted, || self.flush()))
+        self.core.listeners.told(ingest::run(&self.core, sorted, || self.flush()))
     }
 
     fn sync(&self) -> Result<()> {
-        self.core.told(self.core.log()?.sync(&*self.core))
+        self.core.listeners.told(self.core.log()?.sync(&*self.core))
     }
 
     fn flush(&self) -> Result<()> {
         let log = self.core.log()?;
-        self.core.told(log.flush_buffer(&*self.core))?;
+        self.core.listeners.told(log.flush_buffer(&*self.core))?;
         let last_seq = log.last_seq();
         self.seal()?;
         self.flush_before(last_seq)
@@ -156,7 +156,7 @@ impl Kv for LsmEngine {
     fn compact(&self, range: KeyRange<'_>) -> Result<CompactReport> {
         self.flush()?;
         let _caller = self.core.executor.enter();
-        self.core.told(compaction::manual::run(&self.core, range))
+        self.core.listeners.told(compaction::manual::run(&self.core, range))
     }
 
     fn backup(&self, dir: &Path) -> Result<BackupReport> {
@@ -197,7 +197,7 @@ impl Kv for LsmEngine {
         };
         core.reap();
         self.shut();
-        core.told(durable)
+        core.listeners.told(durable)
     }
 }
 

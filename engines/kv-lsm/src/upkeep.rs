@@ -202,7 +202,7 @@ impl Upkeep for Core {
         };
         // At once, not as a job of low rank: while merges are always due, memory would only grow.
         self.reap();
-        self.told(done)
+        self.listeners.told(done)
     }
 
     fn poison(&self, error: &Error) {
