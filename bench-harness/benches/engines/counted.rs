@@ -147,7 +147,7 @@ fn count(ran: &Ran, asked: &Asked, share: u64, data: &Path, kept: &Path) -> Resu
     }
     let program = std::env::current_exe().ok();
     let runner = Runner {
-        trust: result.calibration.as_ref().map(|calibration| calibration.trust),
+        trust: result.trust(),
         program: program.as_deref(),
         ground,
         data_dir: &data.join("db"),

@@ -8,7 +8,7 @@ use super::format::{Axis, Runs, Test, coordinates};
 use super::metric::{Metric, View};
 use super::verdict::{Finding, Judged, Predicate};
 use crate::compare::equal;
-use crate::metrics::Derived;
+use crate::metrics::{Derived, drain_behind};
 use crate::run::CellRecord;
 use crate::stats::ratio::median;
 use crate::units::three;
@@ -163,7 +163,7 @@ impl Found<'_> {
         {
             return Err(format!("`{}` of {} was cut short: {why}", capped.name, cell.engine.label));
         }
-        let drain = cell.phases.get(index + 1).filter(|next| next.kind == "drain");
+        let drain = drain_behind(&cell.phases, index);
         let before = index.checked_sub(1).map(|before| &cell.phases[before]);
         let view = View { cell, phase, derived: Derived::of(before, phase, drain) };
         let seed = || {

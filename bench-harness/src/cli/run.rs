@@ -239,7 +239,7 @@ impl Job<'_> {
             acks,
             record: self.record,
             limit: place.zip(self.options.cgroup),
-            trust: result.calibration.as_ref().map(|calibration| calibration.trust),
+            trust: result.trust(),
             interrupt,
         };
         let all = self.plan.cells().count();

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::group::{Group, groups};
-use crate::metrics::latency::{LatencySummary, decode, encode};
+use crate::metrics::latency::{LatencySummary, encode, merged};
 use crate::metrics::{Derived, OpRecord};
 use crate::run::CellRecord;
 use crate::stats::ratio::median;
@@ -118,15 +118,7 @@ fn together(records: &[&OpRecord]) -> Option<OpRecord> {
 
 /// Several histograms in one, summed up and encoded; `None` if one is missing.
 fn sum<'a>(histograms: impl Iterator<Item = Option<&'a str>>) -> Option<(LatencySummary, String)> {
-    let mut all: Option<hdrhistogram::Histogram<u64>> = None;
-    for histogram in histograms {
-        let histogram = decode(histogram?)?;
-        match &mut all {
-            None => all = Some(histogram),
-            Some(all) => all.add(&histogram).ok()?,
-        }
-    }
-    let all = all?;
+    let all = merged(histograms)?;
     Some((LatencySummary::of(&all), encode(&all)?))
 }
 

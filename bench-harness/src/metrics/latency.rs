@@ -84,6 +84,19 @@ pub fn decode(text: &str) -> Option<Histogram<u64>> {
     Deserializer::new().deserialize(&mut bytes.as_slice()).ok()
 }
 
+/// Several of [`encode`]'s histograms in one; `None` if one of them is missing, or there is none.
+pub fn merged<'a>(histograms: impl Iterator<Item = Option<&'a str>>) -> Option<Histogram<u64>> {
+    let mut all: Option<Histogram<u64>> = None;
+    for text in histograms {
+        let one = decode(text?)?;
+        match &mut all {
+            None => all = Some(one),
+            Some(all) => all.add(&one).ok()?,
+        }
+    }
+    all
+}
+
 /// Quantiles of one histogram, in nanoseconds.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct LatencySummary {

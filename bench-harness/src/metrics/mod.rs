@@ -9,5 +9,5 @@ pub mod windows;
 
 pub use derived::Derived;
 pub use latency::{Latencies, LatencySummary};
-pub use record::{Moved, OpRecord, PhaseRecord, Sample};
+pub use record::{Moved, OpRecord, PhaseRecord, Sample, drain_behind};
 pub use windows::{OpenRecord, SteadyRecord, Window};

@@ -165,7 +165,17 @@ pub struct Sample {
     pub stalled_ns: Option<u64>,
 }
 
+/// The phase behind number `index` of `phases` if it paid that one's debt.
+pub fn drain_behind(phases: &[PhaseRecord], index: usize) -> Option<&PhaseRecord> {
+    phases.get(index + 1).filter(|next| matches!(next.kind.as_str(), "drain" | "settle"))
+}
+
 impl PhaseRecord {
+    /// The most memory that the engine declared, in bytes; `None` if it does not tell, for none holds nothing.
+    pub fn declared_peak_bytes(&self) -> Option<u64> {
+        Some(self.memory_peak_bytes).filter(|held| *held > 0)
+    }
+
     /// True if its operations are reported: it was measured, or a trace was replayed.
     pub fn is_reported(&self) -> bool {
         matches!(self.kind.as_str(), "measure" | "replay")

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::charts::figure;
 use super::html::Row;
 use super::svg::escape;
-use crate::metrics::PhaseRecord;
+use crate::metrics::{PhaseRecord, drain_behind};
 use crate::units::{count, or_dash, three};
 
 /// How a cause is painted: the same way in every chart and every engine. Reads for the sake of readers are striped, so
@@ -125,7 +125,7 @@ fn bytes_per_op(value: f64) -> String {
 /// Who read from files: bytes per operation of the phase.
 pub fn read(rows: &[Row<'_>]) -> String {
     let stack = |row: &Row<'_>| {
-        let drain = row.cell.phases.get(row.measure.phase + 1).filter(|next| next.kind == "drain");
+        let drain = drain_behind(&row.cell.phases, row.measure.phase);
         let parts = reads_by_cause(row.phase, drain);
         let told = parts.as_ref().map(|parts| parts.iter().map(|(_, share)| share).sum());
         Stack {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::html::Row;
 use super::svg::{Axis, Backdrop, Band, Series, escape, legend, lines};
 use crate::metrics::{Derived, Sample};
+use crate::stats::ratio::extent;
 use crate::units::{bytes, nanos, or_dash, three};
 
 /// A stretch in which writers waited for this share of it is shaded.
@@ -67,10 +68,7 @@ pub fn amplifications(rows: &[Row<'_>]) -> String {
 
 /// The least and the most of a number over the repetitions that have it.
 fn spread(row: &Row<'_>, of: Number) -> Option<(f64, f64)> {
-    let values = row.runs.iter().filter_map(|run| of(&run.measure.derived)).chain(of(&row.measure.derived));
-    values.fold(None, |known: Option<(f64, f64)>, value| {
-        Some(known.map_or((value, value), |(low, high)| (low.min(value), high.max(value))))
-    })
+    extent(row.runs.iter().filter_map(|run| of(&run.measure.derived)).chain(of(&row.measure.derived)))
 }
 
 /// The colour of an engine, by its place among the rows.
@@ -119,10 +117,15 @@ pub fn tail(rows: &[Row<'_>]) -> String {
     if series.iter().all(|line| line.points.len() < 2) {
         return String::new();
     }
-    let of = |ns: f64| nanos(ns as u64).replace(".00", "").replace(".0", "");
-    let ns = || series.iter().flat_map(|line| &line.points).map(|(_, log10)| 10f64.powf(*log10));
-    let (least, most) = (ns().fold(f64::MAX, f64::min), ns().fold(1.0, f64::max));
-    drawn("99th percentile", &Axis::decades("99 of 100 took at most", least, most, of), &series, rows)
+    time_axis("99 of 100 took at most", &series)
+        .map_or(String::new(), |y| drawn("99th percentile", &y, &series, rows))
+}
+
+/// A logarithmic axis for lines whose points are base-ten logarithms of nanoseconds; `None` without a point.
+pub(super) fn time_axis(title: &str, series: &[Series]) -> Option<Axis> {
+    let (least, most) = extent(series.iter().flat_map(|line| &line.points).map(|(_, log10)| *log10))?;
+    let label = |ns: f64| nanos(ns as u64).replace(".00", "").replace(".0", "");
+    Some(Axis::decades(title, 10f64.powf(least), 10f64.powf(most), label))
 }
 
 /// Allocated bytes over time.
@@ -251,9 +254,7 @@ pub fn memory(rows: &[Row<'_>]) -> String {
         .iter()
         .map(|row| {
             let owners = row.phase.memory.iter().map(|owner| (owner.owner.as_str(), owner.bytes));
-            // An engine that holds nothing is none: nothing declared means that it does not tell.
-            let peak = Some(row.phase.memory_peak_bytes).filter(|held| *held > 0);
-            let peak = peak.map(|held| ("engine, peak", held)).into_iter();
+            let peak = row.phase.declared_peak_bytes().map(|held| ("engine, peak", held)).into_iter();
             let process = row.phase.rss_anon_peak_bytes.map(|rss| ("process, peak", rss)).into_iter();
             let before = row.cell.rss_anon_before_bytes.map(|rss| ("process, before", rss)).into_iter();
             owners.chain(peak).chain(process).chain(before).collect()

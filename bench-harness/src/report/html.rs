@@ -256,11 +256,7 @@ fn headline(rows: &[Row<'_>]) -> String {
             or_dash(d.sa_settled),
             or_dash(d.sa_peak),
             d.cpu_ns_per_op.map_or("-".to_owned(), |ns| nanos(ns as u64)),
-            if row.phase.memory_peak_bytes == 0 {
-                "-".to_owned()
-            } else {
-                bytes(row.phase.memory_peak_bytes)
-            },
+            row.phase.declared_peak_bytes().map_or("-".to_owned(), bytes),
             d.stalled_share.map_or("-".to_owned(), |share| format!("{:.1} %", share * 100.0)),
             if row.tells_debt() { bytes(d.debt_left_bytes) } else { "-".to_owned() },
         ];

@@ -1,7 +1,7 @@
 //! What latency costs as load grows: the response times of the open loops of a workload over the load that was offered.
 //! Where an engine reaches its capacity, its line turns upwards.
 
-use super::charts::{colour, figure, thousands};
+use super::charts::{colour, figure, thousands, time_axis};
 use super::html::repetitions;
 use super::svg::{Axis, Backdrop, Series, legend, lines};
 use crate::compare::{Group, Repetition};
@@ -9,7 +9,6 @@ use crate::metrics::{LatencySummary, PhaseRecord};
 use crate::run::CellRecord;
 use crate::run::cell::Measure;
 use crate::stats::ratio::median;
-use crate::units::nanos;
 
 /// Fewer loads do not make a line.
 const LOADS_MIN: usize = 3;
@@ -53,16 +52,9 @@ pub fn figure_of(groups: &[Group<'_>], cells: &[&CellRecord]) -> String {
         }
     }
     series.retain(|line| line.points.len() >= LOADS_MIN);
-    if series.is_empty() {
-        return String::new();
-    }
+    let Some(y) = time_axis("p99 of response", &series) else { return String::new() };
     let all = || series.iter().flat_map(|line| &line.points);
-    let ns = || all().map(|point| 10f64.powf(point.1));
-    let (least, most) = (ns().fold(f64::MAX, f64::min), ns().fold(1.0, f64::max));
     let x = Axis::linear("requests offered / s", all().map(|point| point.0).fold(0.0, f64::max), thousands);
-    let y = Axis::decades("p99 of response", least, most, |ns| {
-        nanos(ns as u64).replace(".00", "").replace(".0", "")
-    });
     let body =
         lines("response time over offered load", &x, &y, &series, &Backdrop::default()) + &legend(&series);
     figure(

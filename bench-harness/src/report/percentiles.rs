@@ -3,12 +3,11 @@
 use hdrhistogram::Histogram;
 use workloads::OpKind;
 
-use super::charts::{colour, figure};
+use super::charts::{colour, figure, time_axis};
 use super::html::Row;
 use super::svg::{Axis, Backdrop, Series, legend, lines};
-use crate::metrics::latency::{decode, is_told};
+use crate::metrics::latency::{is_told, merged};
 use crate::metrics::{LatencySummary, OpRecord};
-use crate::units::nanos;
 
 /// The tail is drawn up to this many nines.
 const NINES_MAX: f64 = 5.0;
@@ -21,19 +20,6 @@ type Curve = Vec<(f64, f64)>;
 /// True if operations of this name count among the writes.
 fn writes(op: &str) -> bool {
     OpKind::ALL.into_iter().any(|kind| kind.name() == op && kind.writes())
-}
-
-/// The histograms of many operations in one; `None` if one of those that have times kept none.
-fn merged<'a>(histograms: impl Iterator<Item = Option<&'a str>>) -> Option<Histogram<u64>> {
-    let mut all: Option<Histogram<u64>> = None;
-    for text in histograms {
-        let one = decode(text?)?;
-        match &mut all {
-            None => all = Some(one),
-            Some(all) => all.add(&one).ok()?,
-        }
-    }
-    all
 }
 
 /// A point for each eighth of a nine that enough samples lie beyond.
@@ -95,12 +81,7 @@ pub fn latency(rows: &[Row<'_>]) -> String {
             });
         }
     }
-    let ns = series.iter().flat_map(|line| &line.points).map(|(_, y)| 10f64.powf(*y));
-    let (least, most) = ns.fold((f64::MAX, 1.0f64), |(least, most), ns| (least.min(ns), most.max(ns)));
-    if series.is_empty() || least > most {
-        return String::new();
-    }
-    let y = Axis::decades("latency", least, most, |ns| nanos(ns as u64).replace(".00", "").replace(".0", ""));
+    let Some(y) = time_axis("latency", &series) else { return String::new() };
     let x = Axis {
         title: "percentile".to_owned(),
         min: 0.0,

@@ -9,6 +9,7 @@ use super::equal::{self, NOT_EQUAL, NotEqual};
 use super::html;
 use super::warnings::warnings;
 use crate::calibrate::Calibration;
+use crate::calibrate::trust::Trust;
 use crate::claims::ClaimsFile;
 use crate::compare;
 use crate::error::{Exit, Failure, Result};
@@ -148,6 +149,11 @@ impl ResultFile {
         let known = self.not_equal.iter();
         let mut known = known.filter(|known| known.workload == workload && known.measure == measure);
         known.next().map(|known| known.why.as_str())
+    }
+
+    /// What calibration found the counters of the machine worth; `None`: not calibrated.
+    pub fn trust(&self) -> Option<Trust> {
+        self.calibration.as_ref().map(|calibration| calibration.trust)
     }
 
     /// What the harness itself costs in a measured phase, in nanoseconds an operation.

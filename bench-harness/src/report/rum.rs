@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 use std::fmt::Write;
 
 use super::charts::{colour, figure};
-use super::svg::escape;
+use super::svg::{escape, path};
 use crate::model::beside::PROBES;
 use crate::run::CellRecord;
 use crate::units::{or_dash, three};
@@ -78,31 +78,17 @@ impl Scale {
     }
 }
 
-fn path(scale: &Scale, values: [f64; 3]) -> String {
-    let mut out = String::new();
-    for (axis, value) in values.into_iter().enumerate() {
-        let (x, y) = scale.place(axis, value);
-        let _ = write!(out, "{}{x:.1} {y:.1}", if axis == 0 { "M" } else { "L" });
-    }
-    out + "Z"
-}
-
 /// The lines and dots of one engine, measured or predicted. Two known overheads make a line, one a dot.
 fn mark(out: &mut String, scale: &Scale, known: &Overheads, colour: usize, dashed: bool, name: &str) {
     let class = if dashed { "line dashed" } else { "line" };
     let style = format!("style=\"stroke:var(--s{colour})\"");
     let places: Vec<(f64, f64)> =
         known.iter().enumerate().filter_map(|(axis, value)| Some(scale.place(axis, (*value)?))).collect();
-    let steps: Vec<String> = places
-        .iter()
-        .enumerate()
-        .map(|(index, (x, y))| format!("{}{x:.1} {y:.1}", if index == 0 { "M" } else { "L" }))
-        .collect();
     let close = if places.len() == 3 { "Z" } else { "" };
     let _ = write!(
         out,
         "<path class=\"{class}\" {style} d=\"{}{close}\"><title>{}</title></path>",
-        steps.concat(),
+        path(places.iter().copied()),
         escape(name)
     );
     for (x, y) in places {
@@ -121,7 +107,11 @@ fn drawing(points: &[Point]) -> String {
          are in the table below\">"
     );
     for tick in scale.ticks() {
-        let _ = write!(out, "<path class=\"grid\" fill=\"none\" d=\"{}\"/>", path(&scale, [tick; 3]));
+        let _ = write!(
+            out,
+            "<path class=\"grid\" fill=\"none\" d=\"{}Z\"/>",
+            path((0..AXES.len()).map(|axis| scale.place(axis, tick)))
+        );
         let (x, y) = scale.place(0, tick);
         let _ = write!(out, "<text x=\"{:.1}\" y=\"{:.1}\">{tick}</text>", x + 5.0, y + 10.0);
     }

@@ -8,7 +8,7 @@ use super::result::{INVALID, NOT_STEADY, ResultFile};
 use super::svg::escape;
 use crate::compare::{Group, Paired, Ratio, Repetition, groups};
 use crate::metrics::{Derived, LatencySummary};
-use crate::stats::ratio::median;
+use crate::stats::ratio::{extent, median};
 use crate::units::{bytes, count, nanos, three};
 
 /// A number of the scorecard.
@@ -104,8 +104,7 @@ const SCORES: [Score; 10] = [
         name: "memory, peak",
         hint: "as the engine declares it",
         more_is_better: false,
-        // An engine that holds nothing is none: nothing declared means that it does not tell.
-        of: |run| Some(run.phase.memory_peak_bytes as f64).filter(|held| *held > 0.0),
+        of: |run| run.phase.declared_peak_bytes().map(|held| held as f64),
         shown: |held| bytes(held as u64),
     },
 ];
@@ -190,9 +189,7 @@ fn cell(score: &Score, column: &Column<'_, '_>, values: &[f64]) -> String {
     column.badges.iter().for_each(|badge| {
         let _ = write!(out, "<small class=\"badge\">{badge}</small>");
     });
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if values.len() > 1 {
+    if let Some((least, most)) = extent(values.iter().copied()).filter(|_| values.len() > 1) {
         let _ = write!(out, "<small>{} to {}</small>", (score.shown)(least), (score.shown)(most));
     }
     match &column.paired {

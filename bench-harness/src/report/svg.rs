@@ -142,10 +142,7 @@ pub fn lines(label: &str, x: &Axis, y: &Axis, series: &[Series], backdrop: &Back
         escape(&format!("{}, over {}", y.title, x.title))
     );
     for line in series.iter().filter(|line| !line.points.is_empty()) {
-        let mut path = String::new();
-        for (index, (at_x, at_y)) in line.points.iter().enumerate() {
-            let _ = write!(path, "{}{:.1} {:.1}", if index == 0 { "M" } else { "L" }, px(*at_x), py(*at_y));
-        }
+        let path = path(line.points.iter().map(|(at_x, at_y)| (px(*at_x), py(*at_y))));
         let dashed = if line.dashed { " dashed" } else { "" };
         let _ = write!(
             out,
@@ -155,6 +152,15 @@ pub fn lines(label: &str, x: &Axis, y: &Axis, series: &[Series], backdrop: &Back
         );
     }
     out.push_str("</svg>");
+    out
+}
+
+/// A line from point to point, as a path says it.
+pub fn path(points: impl Iterator<Item = (f64, f64)>) -> String {
+    let mut out = String::new();
+    for (index, (x, y)) in points.enumerate() {
+        let _ = write!(out, "{}{x:.1} {y:.1}", if index == 0 { "M" } else { "L" });
+    }
     out
 }
 

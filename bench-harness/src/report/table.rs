@@ -294,11 +294,8 @@ fn reads(d: &Derived) -> Vec<String> {
 }
 
 fn memory(cell: &CellRecord, measure: &Measure, phase: &PhaseRecord) -> Vec<String> {
-    // An engine that holds nothing is none: nothing declared means that it does not tell.
-    let declared = match phase.memory_peak_bytes {
-        0 => "not declared".to_owned(),
-        peak => format!("{} declared", bytes(peak)),
-    };
+    let declared = phase.declared_peak_bytes();
+    let declared = declared.map_or("not declared".to_owned(), |peak| format!("{} declared", bytes(peak)));
     let mut parts = vec![declared];
     if let Some(rss) = phase.rss_anon_peak_bytes {
         let before = cell.rss_anon_before_bytes;

@@ -21,7 +21,7 @@ use crate::calibrate::trust::Trust;
 use crate::error::{Failure, Result};
 use crate::metrics::formulas;
 use crate::metrics::record::sum;
-use crate::metrics::{Derived, Moved, PhaseRecord};
+use crate::metrics::{Derived, Moved, PhaseRecord, drain_behind};
 use crate::model::Beside;
 use crate::registry::{EngineSpec, Opener};
 use crate::sys::ack::AckLog;
@@ -417,7 +417,7 @@ fn total(phases: &[PhaseRecord]) -> Moved {
 fn measures(workload: &Workload, info: Option<&EngineInfo>, phases: &[PhaseRecord]) -> Vec<Measure> {
     let measured = phases.iter().enumerate().filter(|(_, phase)| phase.is_reported());
     let made = measured.map(|(index, phase)| {
-        let drain = phases.get(index + 1).filter(|next| matches!(next.kind.as_str(), "drain" | "settle"));
+        let drain = drain_behind(phases, index);
         let derived = Derived::of(index.checked_sub(1).map(|before| &phases[before]), phase, drain);
         Measure {
             name: workload.measure_name(index),

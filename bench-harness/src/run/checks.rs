@@ -81,8 +81,8 @@ impl Check {
 
 /// X1: what the phases saw by cause adds up to all that the engine counted, and that to what its system calls moved,
 /// which is counted apart. Exact. It fails when a byte has no cause or is moved past the meter; that phases add up to the
-/// whole guards the harness against itself. `totals` are the sum over the causes and the count of the system calls, read while no file moved; `None` if
-/// nobody counts system calls.
+/// whole guards the harness against itself. `totals` are the sum over the causes and the count of the system calls, read
+/// while no file moved; `None` if nobody counts system calls.
 pub fn x1_causes_add_up(
     phases: &IoStats,
     at_end: Option<&IoStats>,

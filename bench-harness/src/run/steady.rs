@@ -148,8 +148,7 @@ impl Judge {
     fn series(&self, per_window: usize, windows: &[Window]) -> Vec<(String, Option<Steady>)> {
         let rates: Vec<f64> = self.slices().map(|(a, b)| rate(a, b)).collect();
         let over = |of: &dyn Fn(&Window) -> Option<f64>| {
-            let judged = windows.get(windows.len().saturating_sub(WINDOWS)..).unwrap_or_default();
-            let values: Option<Vec<f64>> = judged.iter().map(of).collect();
+            let values: Option<Vec<f64>> = judged(windows).iter().map(of).collect();
             values.and_then(|values| steady::judge_windows(&values))
         };
         let named = [
@@ -240,9 +239,14 @@ impl Judge {
     }
 }
 
+/// The last windows, which the rule looks at.
+fn judged(windows: &[Window]) -> &[Window] {
+    windows.get(windows.len().saturating_sub(WINDOWS)..).unwrap_or_default()
+}
+
 /// What held, at which level, and what could not be judged.
 fn held(series: &[(String, Option<Steady>)], window_s: f64, windows: &[Window]) -> String {
-    let last = windows.get(windows.len().saturating_sub(WINDOWS)..).unwrap_or_default();
+    let last = judged(windows);
     let mean = |values: Vec<f64>| crate::stats::ratio::mean(&values);
     let rate = mean(last.iter().map(|window| window.ops_per_second).collect());
     let wa: Option<Vec<f64>> = last.iter().map(|window| window.wa).collect();

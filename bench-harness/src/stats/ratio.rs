@@ -114,6 +114,13 @@ pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
+/// The least and the greatest; `None` without a number.
+pub fn extent(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    values.fold(None, |known: Option<(f64, f64)>, value| {
+        Some(known.map_or((value, value), |(low, high)| (low.min(value), high.max(value))))
+    })
+}
+
 /// The standard deviation of a sample: the root of sum((x - mean)^2) / (n - 1); 0 for fewer than two numbers.
 pub fn deviation(values: &[f64]) -> f64 {
     if values.len() < 2 {
@@ -239,5 +246,6 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(&[]), None);
+        assert_eq!((extent([2.0, 1.0, 3.0].into_iter()), extent([].into_iter())), (Some((1.0, 3.0)), None));
     }
 }
