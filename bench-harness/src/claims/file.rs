@@ -10,6 +10,7 @@ use super::case::Case;
 use super::format::{Claim, Experiment};
 use super::select;
 use super::verdict::{Outcome, Tested, Verdict, decide};
+use crate::calibrate::Calibration;
 use crate::error::{Failure, Result};
 use crate::report::result::write_whole;
 use crate::run::CellRecord;
@@ -56,6 +57,9 @@ pub struct ClaimRecord {
     pub build: Build,
     /// The machine.
     pub host: Host,
+    /// What its counters and its device are worth; `None`: not calibrated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// The verdict.
     pub outcome: Outcome,
     /// What the experiments that are built in found.
@@ -206,6 +210,7 @@ pub(crate) mod tests {
             command: vec!["kvlab".into()],
             build: Build::of_this_program(),
             host: Host::of(Path::new(".")),
+            calibration: None,
             outcome: Outcome { verdict, reason: "because".into(), cases: vec![judged] },
             observed: vec![Observed {
                 test: "t".into(),

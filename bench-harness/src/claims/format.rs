@@ -7,6 +7,7 @@
 //! claim = "..."                  # what they say, in other words
 //! prior = "..."                  # the verdict to be expected, and why
 //! note = "..."                   # what the experiment leaves out; may be absent
+//! io = "buffered"                # how files reach the disk, default "direct"; bytes do not hang on it, times do
 //! smoke = { memory = "2MiB", repeats = 3 }
 //! lab = { memory = "16MiB", repeats = 3, keep = { "value.size" = ["100", "1000"] } }  # of an axis, these values alone
 //!
@@ -27,6 +28,7 @@
 
 use std::collections::BTreeMap;
 
+use kv_api::IoMode;
 use workloads::toml_file::table::{Section, Table};
 use workloads::toml_file::{WORKLOAD, cells_of, document};
 use workloads::{Spec, SpecError};
@@ -42,7 +44,7 @@ const REPEATS_MAX: u64 = 1000;
 
 static CLAIM: Section = Section {
     name: "the claim",
-    keys: &["schema", "id", "seeds", "claim", "prior", "note", "smoke", "lab", "test"],
+    keys: &["schema", "id", "seeds", "claim", "prior", "note", "io", "smoke", "lab", "test"],
 };
 static SIZE: Section = Section { name: "a size", keys: &["memory", "repeats", "keep"] };
 static TEST: Section = Section {
@@ -79,6 +81,8 @@ pub struct Claim {
     pub prior: String,
     /// What the experiment leaves out; may be empty.
     pub note: String,
+    /// How the files of its runs reach the disk; buffered is faster, and enough where bytes alone are looked at.
+    pub io: IoMode,
     /// How large to run it in a test.
     pub smoke: Size,
     /// How large to run it for a verdict that counts.
@@ -190,6 +194,9 @@ fn claim(table: &Table<'_>) -> Result<Claim, SpecError> {
         claim: needed(table, "claim")?,
         prior: needed(table, "prior")?,
         note: table.text("note")?.unwrap_or_default().to_owned(),
+        io: table
+            .word("io", &["direct", "buffered"], &[IoMode::Direct, IoMode::Buffered])?
+            .unwrap_or_default(),
         smoke: size(table, "smoke")?,
         lab: size(table, "lab")?,
         tests,
@@ -358,6 +365,9 @@ mod tests {
         let Experiment::Runs(runs) = &claim.tests[0].experiment else { panic!("it has a workload") };
         assert_eq!((runs.cells.len(), runs.phases.as_slice()), (2, &["measure".to_owned()][..]));
         assert_eq!(claim.smoke.memory_bytes, Some(2 << 20));
+        let buffered =
+            parse("C99.toml", &format!("{HEAD}{RUNS}").replace("prior", "io = \"buffered\"\nprior"));
+        assert_eq!((claim.io, buffered.unwrap().io), (IoMode::Direct, IoMode::Buffered));
         let kept: Vec<_> = runs.cells.iter().map(|cell| claim.smoke.keeps(&cell.label)).collect();
         assert_eq!(kept, [true, false]);
         assert!(claim.lab.keeps(&runs.cells[1].label));
@@ -385,6 +395,7 @@ mod tests {
         assert!(message(&format!("{HEAD}{RUNS}{named}\"x\"\n")).contains("no earlier test"));
         assert!(wrong("id = \"C99\"", "id = \"99\"").contains("two digits"));
         assert!(wrong("schema = 1\nid", "schema = 2\nid").contains("reads 1"));
+        assert!(wrong("prior = ", "io = \"bufered\"\nprior = ").contains("did you mean \"buffered\""));
         let built_in = format!("{HEAD}experiment = \"key-share\"\nabove = 1\n");
         assert!(message(&built_in).contains("did you mean \"key-shares\""), "{}", message(&built_in));
         let both = format!("{HEAD}experiment = \"key-shares\"\n{RUNS}");

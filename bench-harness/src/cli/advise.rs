@@ -8,7 +8,6 @@ use super::args::AdviseArgs;
 use crate::advise::nearest::{costs, nearest};
 use crate::advise::rank::Weighed;
 use crate::advise::{Advice, Clients, Cpu, Device, Nearest, Question};
-use crate::calibrate;
 use crate::error::{Exit, Failure, Result};
 use crate::model::Load;
 use crate::output::Output;
@@ -94,7 +93,7 @@ fn ground(args: &AdviseArgs) -> Result<Ground> {
         Some(kept) => (Some(kept), "from the result file"),
         None => {
             let interrupt = Interrupt::install()?;
-            let found = calibrate::calibrate(&args.dir, args.calibrate, &interrupt)?;
+            let found = super::calibrated(&args.dir, args.calibrate, &interrupt)?;
             if interrupt.is_set() {
                 return Err(Failure {
                     exit: Exit::Interrupted,

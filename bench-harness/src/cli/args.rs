@@ -334,7 +334,7 @@ pub struct ClaimsArgs {
     /// Derive the verdicts again from a file that --out wrote, and run nothing.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["scale", "dry_run", "repeats"])]
     pub from: Option<PathBuf>,
-    /// Which way data files reach the disk: direct or buffered [default: direct].
+    /// Which way data files reach the disk: direct or buffered [default: as the claim says].
     #[arg(long, value_name = "MODE")]
     pub io: Option<IoMode>,
     /// How often each run is repeated; three are needed for a verdict [default: as the claim says].
@@ -346,6 +346,9 @@ pub struct ClaimsArgs {
     /// Where the databases are made; removed at the end.
     #[arg(long, value_name = "DIR", default_value = "kvlab-data")]
     pub dir: PathBuf,
+    /// When to calibrate the counters of this machine and the device under --dir: daily, now or never.
+    #[arg(long, value_name = "WHEN", default_value = "daily", env = "KVLAB_CALIBRATE")]
+    pub calibrate: When,
     /// Say what would be run, and stop.
     #[arg(long)]
     pub dry_run: bool,

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use kv_api::{Background, IoMode};
+use kv_api::Background;
 use serde_json::json;
 use workloads::toml_file;
 
 use super::args::ClaimsArgs;
+use crate::calibrate::Calibration;
 use crate::claims::builtin::{self, Builtin, Observed};
 use crate::claims::file::{self, Change, ClaimRecord, ClaimsFile, derive, slim};
 use crate::claims::format::{Claim, Experiment, Runs, Size, Test};
@@ -19,7 +20,7 @@ use crate::report::{ResultFile, claims as report};
 use crate::run::CellRecord;
 use crate::run::child::Runner;
 use crate::run::plan::{Ground, Overrides, Plan, Workload};
-use crate::sys::build::Build;
+use crate::sys::build::{Build, command_line};
 use crate::sys::disk;
 use crate::sys::host::Host;
 use crate::sys::interrupt::Interrupt;
@@ -33,6 +34,7 @@ struct Job<'a> {
     registry: &'a Registry,
     program: Option<PathBuf>,
     args: &'a ClaimsArgs,
+    calibration: Option<Calibration>,
     interrupt: Interrupt,
 }
 
@@ -68,7 +70,12 @@ pub fn claims(
     let need =
         prepared.iter().flatten().flat_map(|(plan, _)| &plan.workloads).map(Workload::space_needed).max();
     disk::check_free(&args.dir, need.unwrap_or(0))?;
-    let job = Job { registry, program, args, interrupt: Interrupt::install()? };
+    let interrupt = Interrupt::install()?;
+    let calibration = super::calibrated(&args.dir, args.calibrate, &interrupt).unwrap_or_else(|failure| {
+        complain(format!("note: not calibrated: {}", failure.message));
+        None
+    });
+    let job = Job { registry, program, args, calibration, interrupt };
     let mut kept = earlier.clone().unwrap_or_else(ClaimsFile::empty);
     let mut done = Vec::new();
     for (claim, prepared) in wanted.iter().zip(&prepared) {
@@ -192,7 +199,7 @@ fn size<'c>(claim: &'c Claim, args: &ClaimsArgs) -> &'c Size {
 /// The workloads of a claim, each once, at the size asked for.
 fn prepare(registry: &Registry, claim: &Claim, args: &ClaimsArgs) -> Result<Prepared> {
     let size = size(claim, args);
-    let ground = Ground { io: args.io.unwrap_or(IoMode::Direct), background: Background::Threads(1) };
+    let ground = Ground { io: args.io.unwrap_or(claim.io), background: Background::Threads(1) };
     let mut seen: Vec<(&str, &str)> = Vec::new();
     let mut prepared = Vec::new();
     for test in &claim.tests {
@@ -240,7 +247,7 @@ impl Job<'_> {
         let mut runs = Vec::new();
         for (plan, openers) in prepared {
             let runner = Runner {
-                trust: None,
+                trust: self.calibration.as_ref().map(|calibration| calibration.trust),
                 program: self.program.as_deref(),
                 ground: plan.ground,
                 data_dir: &self.args.dir,
@@ -284,9 +291,10 @@ impl Job<'_> {
             scale: self.args.scale.clone(),
             started: utc(started),
             wall_ns: u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
-            command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+            command: command_line(),
             build: Build::of_this_program(),
             host,
+            calibration: self.calibration.clone(),
             outcome: derive(claim, &runs, &observed),
             observed,
             runs,

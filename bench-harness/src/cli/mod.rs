@@ -9,16 +9,18 @@ pub mod model;
 pub mod run;
 
 use std::ffi::OsString;
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 
+use crate::calibrate::{self, Calibration, When};
 use crate::error::{Exit, Failure, Result};
 use crate::output::{Output, complain};
 use crate::registry::Registry;
+use crate::sys::interrupt::Interrupt;
 use crate::tool::{keys, transfer, verify};
 use args::{Cli, Command};
 
@@ -108,6 +110,20 @@ fn tools(registry: &Registry, command: Command, out: &mut Output) -> Result<Opti
         | Command::Compare { .. }
         | Command::Report { .. } => Ok(None),
     }
+}
+
+/// [`calibrate::calibrate`], with a line on the terminal while it lasts.
+fn calibrated(dir: &Path, when: When, interrupt: &Interrupt) -> Result<Option<Calibration>> {
+    let line = indicatif::ProgressBar::hidden();
+    if std::io::stderr().is_terminal() {
+        line.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+    }
+    line.set_style(indicatif::ProgressStyle::with_template("{msg}").unwrap_or_else(|_| line.style()));
+    line.set_message("calibrating the counters and the device, about 6 s, once a day");
+    line.tick();
+    let found = calibrate::calibrate(dir, when, interrupt);
+    line.finish_and_clear();
+    found
 }
 
 /// Help and version go to standard output and are no failure; everything else is one line.

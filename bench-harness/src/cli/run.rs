@@ -1,13 +1,11 @@
 //! `kvlab run`, and `kvlab` alone: plan, check the ground, run the cells, show and keep the result.
 
 use std::fs;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kv_api::IoMode;
 
-use crate::calibrate;
 use crate::error::{Exit, Failure, Result};
 use crate::output::{Output, complain};
 use crate::registry::{EngineSpec, Opener, Registry};
@@ -208,18 +206,10 @@ impl Job<'_> {
 
     /// Finds out what this machine's counters are worth. A run that could not is worth having all the same.
     fn calibrate(&self, interrupt: &Interrupt, result: &mut ResultFile) {
-        let line = indicatif::ProgressBar::hidden();
-        if std::io::stderr().is_terminal() {
-            line.set_draw_target(indicatif::ProgressDrawTarget::stderr());
-        }
-        line.set_style(indicatif::ProgressStyle::with_template("{msg}").unwrap_or_else(|_| line.style()));
-        line.set_message("calibrating the counters and the device, about 6 s, once a day");
-        line.tick();
-        match calibrate::calibrate(&self.options.dir, self.options.calibrate, interrupt) {
+        match super::calibrated(&self.options.dir, self.options.calibrate, interrupt) {
             Ok(found) => result.calibration = found,
             Err(failure) => result.notes.push(format!("note: not calibrated: {}", failure.message)),
         }
-        line.finish_and_clear();
     }
 
     fn cells(

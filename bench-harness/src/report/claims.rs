@@ -11,6 +11,7 @@ use super::html;
 use super::result::write_whole;
 use super::svg::escape;
 use super::table::wrap;
+use super::trusted;
 use crate::claims::builtin::Builtin;
 use crate::claims::case::Estimate;
 use crate::claims::file::{ClaimRecord, ClaimsFile, FILE_NAME};
@@ -183,9 +184,10 @@ fn one(record: &ClaimRecord) -> String {
     }
     let _ = writeln!(
         out,
-        "<p class=\"dim\">{}; {}. Repeat it: <code>{}</code></p></details>",
+        "<p class=\"dim\">{}; {}; {}. Repeat it: <code>{}</code></p></details>",
         escape(&record.host.summary()),
         escape(&record.build.summary()),
+        escape(&trusted::sentence(record.calibration.as_ref())),
         escape(&html::command(&record.command))
     );
     out

@@ -17,7 +17,7 @@ use crate::run::cell::CellRecord;
 use crate::run::checks::{Check, Verdict, same_contents};
 use crate::run::overhead::HarnessCost;
 use crate::run::plan::Ground;
-use crate::sys::build::Build;
+use crate::sys::build::{Build, command_line};
 use crate::sys::host::Host;
 use crate::units;
 
@@ -88,7 +88,7 @@ impl ResultFile {
             schema: SCHEMA,
             build: Build::of_this_program(),
             // A name that is no UTF-8 is shown with marks in place of what cannot be.
-            command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+            command: command_line(),
             started_unix_s,
             started: units::utc(started_unix_s),
             ended: String::new(),

@@ -11,15 +11,20 @@ use crate::units::{bytes, count, nanos};
 
 /// One or two sentences for every output: what the counters are worth, and what was not seen.
 pub fn sentences(result: &ResultFile) -> Vec<String> {
-    let trust = match &result.calibration {
+    let trust = sentence(result.calibration.as_ref());
+    let unseen = result.host.unseen.join("; ");
+    let unseen = (!unseen.is_empty()).then(|| format!("not seen: {unseen}"));
+    std::iter::once(trust).chain(unseen).collect()
+}
+
+/// What the counters and the device are worth.
+pub fn sentence(calibration: Option<&Calibration>) -> String {
+    match calibration {
         Some(calibration) => format!("trust: {}", counters(calibration)),
         None => {
             "trust: counters and device were not calibrated, so nothing was checked against them".to_owned()
         }
-    };
-    let unseen = result.host.unseen.join("; ");
-    let unseen = (!unseen.is_empty()).then(|| format!("not seen: {unseen}"));
-    std::iter::once(trust).chain(unseen).collect()
+    }
 }
 
 fn counters(calibration: &Calibration) -> String {

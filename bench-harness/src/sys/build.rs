@@ -1,5 +1,15 @@
 //! What this program was built from, as `build.rs` of the package found it.
 
+/// The command line that repeats what this process does. The program is told by its name: where it lay says nothing to
+/// whoever reads a result elsewhere.
+pub fn command_line() -> Vec<String> {
+    let mut words: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some(program) = words.first_mut() {
+        *program = program.rsplit('/').next().unwrap_or_default().to_owned();
+    }
+    words
+}
+
 /// What a reader needs to build the same program again. `None`: the build could not tell.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Build {
