@@ -136,7 +136,7 @@ fn mix() -> Mix {
         batch_bytes_max: 16 << 10,
         snapshots: 0,
         scans: 0,
-        reopens: false,
+        reopen_one_in: 0,
         reads: true,
         levels: true,
     }

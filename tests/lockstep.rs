@@ -16,7 +16,7 @@ fn mix_for(limits: &[Limits]) -> Mix {
         batch_bytes_max: limits.iter().map(|limits| limits.batch_bytes_max).min().unwrap_or(0),
         snapshots: 2,
         scans: 2,
-        reopens: true,
+        reopen_one_in: 50,
         reads: true,
         levels: true,
     }

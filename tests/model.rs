@@ -3,9 +3,13 @@
 
 use proptest::prelude::*;
 use tests::driver::Driver;
-use tests::share::{Repeat, by_share, seeds};
+use tests::share::{Repeat, by_share, seeds, tell};
 use tests::steps::{Mix, Step, Steps};
 use tests::{Checked, Engine, Knobs, Lab, Rng, each_engine};
+
+/// Held open at once.
+const SNAPSHOTS: usize = 8;
+const SCANS: usize = 4;
 
 /// Everything at once, within the limits of `db`.
 fn mix_for(db: &Checked) -> Mix {
@@ -15,16 +19,16 @@ fn mix_for(db: &Checked) -> Mix {
         key_bytes_max: limits.key_bytes_max.min(400),
         value_bytes_max: limits.value_bytes_max.min(8 << 10),
         batch_bytes_max: limits.batch_bytes_max,
-        snapshots: 8,
-        scans: 4,
-        reopens: true,
+        snapshots: SNAPSHOTS,
+        scans: SCANS,
+        reopen_one_in: 500,
         reads: true,
         levels: true,
     }
 }
 
-/// Runs `count` steps of `seed`.
-fn run(engine: Engine, knobs: Knobs, seed: u64, count: usize) -> kv_api::Result<()> {
+/// Runs `count` steps of `seed`. Returns how many flushes, merges and settles came under all snapshots and scans.
+fn run(engine: Engine, knobs: Knobs, seed: u64, count: usize) -> kv_api::Result<usize> {
     let lab = Lab::simulated(engine, knobs, seed);
     let mut driver = Driver::open(&lab)?;
     let mix = mix_for(driver.db());
@@ -36,17 +40,23 @@ fn run(engine: Engine, knobs: Knobs, seed: u64, count: usize) -> kv_api::Result<
             driver.check_all(&format!("after step {index}"))?;
         }
     }
-    driver.finish("after the last step")
+    let upkept = driver.upkept_under(SNAPSHOTS, SCANS);
+    driver.finish("after the last step")?;
+    Ok(upkept)
 }
 
 each_engine!(hostile, random_settings, threads, small_cases);
 
 /// The smallest settings.
 fn hostile(engine: Engine) -> kv_api::Result<()> {
+    let mut upkept = 0;
     for seed in seeds(6, 20, 500) {
         let _repeat = Repeat::new("model", "hostile", seed);
-        run(engine, Knobs::hostile(), seed, by_share(5_000, 10_000, 10_000))?;
+        upkept += run(engine, Knobs::hostile(), seed, by_share(5_000, 10_000, 10_000))?;
     }
+    let name = engine.name();
+    tell(&format!("model: {name}: {upkept} times of upkeep under {SNAPSHOTS} snapshots and {SCANS} scans"));
+    assert!(upkept > 0, "nothing was held through anything");
     Ok(())
 }
 

@@ -151,7 +151,7 @@ pub fn run(plan: &Plan) -> Result<Tally> {
         batch_bytes_max: limits.batch_bytes_max,
         snapshots: 0,
         scans: 0,
-        reopens: true,
+        reopen_one_in: 50,
         reads: false,
         levels: true,
     };

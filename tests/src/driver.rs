@@ -24,6 +24,8 @@ pub struct Driver<'l> {
     seq: u64,
     snapshots: Vec<Option<HeldSnapshot>>,
     scans: Vec<Option<HeldScan>>,
+    /// What was held open at each flush, settle and compaction: snapshots and scans.
+    held: Vec<(usize, usize)>,
 }
 
 impl<'l> Driver<'l> {
@@ -34,7 +36,15 @@ impl<'l> Driver<'l> {
     pub fn open(lab: &'l Lab) -> Result<Driver<'l>> {
         let db = lab.open()?;
         let seq = db.stats().seq;
-        Ok(Driver { lab, db: Some(db), map: Arc::default(), seq, snapshots: Vec::new(), scans: Vec::new() })
+        Ok(Driver {
+            lab,
+            db: Some(db),
+            map: Arc::default(),
+            seq,
+            snapshots: Vec::new(),
+            scans: Vec::new(),
+            held: Vec::new(),
+        })
     }
 
     /// The engine.
@@ -66,13 +76,20 @@ impl<'l> Driver<'l> {
             }
             Step::Ingest(entries) => self.ingest(entries),
             Step::Sync => self.db().sync(),
-            Step::Flush => self.db().flush(),
+            Step::Flush => {
+                self.note_held();
+                self.db().flush()
+            }
             Step::Settle => {
+                self.note_held();
                 let report = self.db().settle(Duration::from_secs(60))?;
                 assert_eq!(report.debt_bytes, 0, "settled, and yet owes something");
                 Ok(())
             }
-            Step::Compact(range) => unless_unsupported(self.db().compact(range.as_range()).map(|_| ())),
+            Step::Compact(range) => {
+                self.note_held();
+                unless_unsupported(self.db().compact(range.as_range()).map(|_| ()))
+            }
             Step::Reopen { close } => self.reopen(*close),
             Step::Get(keys) => self.get(keys),
             Step::Scan { range, direction, seeks } => self.scan(range, *direction, seeks),
@@ -81,6 +98,15 @@ impl<'l> Driver<'l> {
                 self.live_scan(*slot, range, *direction, seek.as_deref())
             }
         }
+    }
+
+    fn note_held(&mut self) {
+        self.held.push((self.snapshots.iter().flatten().count(), self.scans.iter().flatten().count()));
+    }
+
+    /// How many flushes, settles and compactions came while so many snapshots and scans were open.
+    pub fn upkept_under(&self, snapshots: usize, scans: usize) -> usize {
+        self.held.iter().filter(|held| held.0 >= snapshots && held.1 >= scans).count()
     }
 
     /// Compares everything that can be read, held snapshots included.
@@ -178,17 +204,13 @@ impl<'l> Driver<'l> {
 
     fn snapshot(&mut self, slot: usize) -> Result<()> {
         self.snapshots.resize_with(self.snapshots.len().max(slot + 1), || None);
-        match self.snapshots[slot].take() {
-            Some((snapshot, expected)) => {
-                check::holds(&*snapshot, &expected, &format!("in a snapshot at {}", snapshot.seq()))
-            }
-            None => {
-                let snapshot = self.db().snapshot()?;
-                assert_eq!(snapshot.seq(), self.seq, "a snapshot sees the newest operation");
-                self.snapshots[slot] = Some((snapshot, Arc::clone(&self.map)));
-                Ok(())
-            }
+        if let Some((snapshot, expected)) = self.snapshots[slot].take() {
+            check::holds(&*snapshot, &expected, &format!("in a snapshot at {}", snapshot.seq()))?;
         }
+        let snapshot = self.db().snapshot()?;
+        assert_eq!(snapshot.seq(), self.seq, "a snapshot sees the newest operation");
+        self.snapshots[slot] = Some((snapshot, Arc::clone(&self.map)));
+        Ok(())
     }
 
     fn live_scan(

@@ -5,6 +5,7 @@
 //! | `conformance` | does every engine keep every promise of `kv-api`, one small test each? |
 //! | `model` | do thousands of random operations leave what a `BTreeMap` holds? |
 //! | `lockstep` | do two engines, or one under two settings, end with the same contents? |
+//! | `history` | could one thread have seen what eight at once saw? |
 //! | `crash` | is a state from before the crash there, with every write that must survive it? |
 //! | `faults` | do failing calls and a full disk lead to typed errors and to no loss? |
 //! | `corruption` | is damage to any file found, never returned? |
@@ -24,6 +25,7 @@ pub mod damage;
 pub mod driver;
 pub mod knobs;
 pub mod lab;
+pub mod linear;
 pub mod map;
 #[cfg(any(feature = "peers", feature = "rocksdb"))]
 pub mod peers;

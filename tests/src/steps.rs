@@ -37,9 +37,9 @@ pub enum Step {
         /// The keys to seek to.
         seeks: Vec<Vec<u8>>,
     },
-    /// Take a snapshot into a slot, or read and drop the one in it.
+    /// Take a snapshot into a slot; the one in it is read and dropped first.
     Snapshot(usize),
-    /// Open a scan into a slot, or move the one in it.
+    /// Open a scan into a slot, or move the one in it; one that is at its end makes room for the next.
     LiveScan {
         /// The slot.
         slot: usize,
@@ -67,8 +67,8 @@ pub struct Mix {
     pub snapshots: usize,
     /// Scans held open at once; 0 for none.
     pub scans: usize,
-    /// True if the database is closed and opened again now and then.
-    pub reopens: bool,
+    /// Once in so many steps the database is closed and opened again, which lets go of all that is held; 0 for never.
+    pub reopen_one_in: usize,
     /// True if reads are among the steps.
     pub reads: bool,
     /// True if batches are written at all levels, else at `Disk` alone.
@@ -214,6 +214,11 @@ impl Steps {
         Step::LiveScan { slot, range: self.range(), direction: self.direction(), seek }
     }
 
+    /// Asked in two steps of a hundred.
+    fn reopens(&mut self) -> bool {
+        self.mix.reopen_one_in > 0 && self.rng.one_in((self.mix.reopen_one_in / 50).max(1))
+    }
+
     fn upkeep(&mut self) -> Step {
         match self.rng.below(10) {
             0..=3 => Step::Flush,
@@ -233,7 +238,7 @@ impl Iterator for Steps {
 
     fn next(&mut self) -> Option<Step> {
         Some(match self.rng.below(100) {
-            0..=1 if self.mix.reopens => Step::Reopen { close: self.rng.one_in(2) },
+            0..=1 if self.reopens() => Step::Reopen { close: self.rng.one_in(2) },
             2..=7 => self.upkeep(),
             8..=13 if self.mix.reads => self.scan(),
             14..=19 if self.mix.reads => Step::Get((0..1 + self.rng.below(5)).map(|_| self.key()).collect()),

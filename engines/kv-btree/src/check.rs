@@ -1,6 +1,8 @@
 //! Checks: walks everything and lists what does not hold; the same walk tells the shape of the tree. Locks are held
 //! for the moment in which a state is taken, none while it is walked.
 
+use std::collections::HashSet;
+
 use kv_api::shape::TreeShape;
 use kv_api::{Cause, Error, Result, VerifyReport};
 
@@ -15,13 +17,18 @@ use crate::pager::free_list::Bits;
 use crate::pager::{PageRef, Pager, Reader};
 use crate::reclaim::{Pinned, Root};
 
-/// Every page below `root` was born no later than `root`: else a younger checkpoint has reused one.
+/// Every page below `root` was born no later than `root`: else a younger checkpoint has reused one. Looks at each page
+/// once, whatever the pages say.
 ///
 /// # Errors
-/// `Corruption` naming the first page that is too young, or damaged; `Io`.
+/// `Corruption` naming the first page that is too young, damaged, or the child of two; `Io`.
 pub fn is_older(pager: &Pager, root: &Root) -> Result<()> {
     let mut todo = vec![(root.page, root.level())];
+    let mut seen = HashSet::new();
     while let Some((id, level)) = todo.pop() {
+        if !seen.insert(id) {
+            return Err(pager.damaged(id, "the page is the child of two"));
+        }
         let page = pager.page(id, level, Reader::Recovery)?;
         if page.birth() > root.generation {
             return Err(

@@ -49,6 +49,9 @@ pub struct Durable {
     pub meta: Meta,
     /// What keeps its pages; `None` before the first checkpoint.
     pub pin: Option<Pinned>,
+    /// What keeps the pages of a state whose meta could not be written or synced: it may be the one that rules at the
+    /// next opening, and a commit that was under way may still look for free pages.
+    pub unsure: Option<Pinned>,
 }
 
 impl Store {
@@ -163,8 +166,11 @@ pub fn write(
             return Err(error);
         }
     };
-    write_meta(&store.pager, &meta, cause).map_err(past_return)?;
-    let old = std::mem::replace(durable, Durable { meta, pin: Some(pin) });
+    if let Err(error) = write_meta(&store.pager, &meta, cause) {
+        durable.unsure = Some(pin);
+        return Err(past_return(error));
+    }
+    let old = std::mem::replace(durable, Durable { meta, pin: Some(pin), unsure: None });
     free_map_pages(store, (old.meta.map_first, old.meta.map_pages));
     drop(old);
     // No meta that counts on more is the newest any more. The writer is held, or it might grow the file meanwhile.
@@ -174,7 +180,11 @@ pub fn write(
     Ok(Checkpointed { pages, replay_from: meta.replay_from })
 }
 
-fn write_meta(pager: &Pager, meta: &Meta, cause: Cause) -> Result<()> {
+/// Writes a meta to its place and syncs it.
+///
+/// # Errors
+/// `Io`: whether it is on disk is unknown.
+pub fn write_meta(pager: &Pager, meta: &Meta, cause: Cause) -> Result<()> {
     let mut block = AlignedBuf::zeroed(META_LEN);
     block.copy_from_slice(&meta.encode(pager.sum()));
     pager.file().write_at(Meta::offset(meta.checkpoint), &[IoSlice::new(&block)], cause)?;

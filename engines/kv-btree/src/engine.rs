@@ -67,6 +67,11 @@ impl BTreeEngine {
         }
     }
 
+    /// See [`Home::salt_if_made_here`].
+    pub(crate) fn salt_if_made_here(&self) -> Result<u64> {
+        lock(&self.core.home).as_ref().ok_or(Error::Closed)?.salt_if_made_here()
+    }
+
     /// Hands the log's frames to the operating system.
     fn flush_log(&self) -> Result<()> {
         self.core.listeners.told(self.core.log()?.flush_buffer(&*self.core))
@@ -225,5 +230,53 @@ impl Drop for BTreeEngine {
 impl std::fmt::Debug for BTreeEngine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BTreeEngine").field("dir", &self.core.dir).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_api::{Background, Cause, CommonOptions, IoMode};
+    use kv_io::sim::{FaultOp, Repeat, SimVfs};
+
+    use super::*;
+    use crate::checkpoint;
+
+    /// It may rule at the next opening, and a commit that was under way when its meta failed looks for free pages still.
+    #[test]
+    fn the_pages_of_a_checkpoint_whose_meta_could_not_be_synced_are_not_used_again() {
+        let disk = SimVfs::new(1);
+        let common = CommonOptions {
+            background: Background::Inline,
+            io: IoMode::Buffered,
+            ..CommonOptions::default()
+        };
+        let options = BTreeOptions { common, page_size: 512, ..BTreeOptions::default() };
+        let env = Env::simulated(disk.clone(), 1);
+        let db = BTreeEngine::open_with(env, Path::new("/db"), options).unwrap();
+        let fill = |value: u8| {
+            for n in 0..200_u32 {
+                db.put(&n.to_be_bytes(), &[value; 40], Durability::Memory).unwrap();
+            }
+        };
+        fill(1);
+        db.flush().unwrap();
+        fill(2);
+        let store = &db.core.store;
+        let freeze = |seq| checkpoint::freeze(store, &lock(&store.durable), seq);
+        let frozen = db.core.log().unwrap().frozen(&*db.core, freeze).unwrap().unwrap();
+        let live = store.writer().space.live().clone();
+        fill(3);
+        // The pages' sync is the first, that of the meta the second.
+        disk.faults().fail(FaultOp::Sync, 1, Repeat::Once);
+        let mut durable = lock(&store.durable);
+        checkpoint::write(store, &mut durable, frozen, Cause::Checkpoint, &mut || ()).unwrap_err();
+        let mut writer = store.writer();
+        writer.begin();
+        let is_gone = |page: &usize| live.get(*page) && !writer.space.in_use().get(*page);
+        let gone: Vec<usize> = (0..writer.space.pages()).filter(is_gone).collect();
+        assert_eq!(gone, [0; 0]);
+        let died =
+            (0..writer.space.pages()).filter(|page| live.get(*page) && !writer.space.live().get(*page));
+        assert!(died.count() > 10, "hardly a page died since, so nothing was shown");
     }
 }

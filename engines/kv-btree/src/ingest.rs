@@ -13,44 +13,44 @@ use crate::tree::Writer;
 use crate::tree::load::Loader;
 
 /// Adds sorted entries without the log: into an empty tree as full pages from the bottom up, into any other by
-/// sorted puts. The commit lock is held all the while, so that no commit that comes later is durable earlier.
+/// sorted puts. The commit lock is held all the while, so that no commit that comes later is durable earlier. They get
+/// the next number, which no log frame has: a meta that was written before them cannot pass for the newest one.
 ///
 /// # Errors
 /// `InvalidOptions` for keys out of order, limits, `NoSpace`: the contents are as they were. `Io` poisons.
 pub fn run(core: &Core, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
     let log = core.log()?;
+    let mut entries = CheckedSource::new(core.limits, sorted);
     let mut durable = lock(&core.store.durable);
-    let ingested = log.frozen(core, |last_seq| {
+    let added = log.advance(core, |seq| {
         let mut writer = core.store.writer();
         writer.begin_abandonable();
         writer.room_cause = Cause::Ingest;
-        let taken = take(core, &mut writer, sorted);
+        let taken = take(core, &mut writer, &mut entries);
         writer.room_cause = Cause::Page;
-        let report = match taken {
-            Ok(report) => report,
-            Err(error) => {
-                writer.abandon();
-                return Err(error);
-            }
-        };
-        if report.entries == 0 {
+        if taken.is_err() || entries.report.entries == 0 {
             writer.abandon();
-            return Ok(report);
+            return taken.map(|()| false);
         }
-        writer.stage(last_seq);
+        writer.stage(seq);
         drop(writer);
-        make_durable(core, &mut durable, last_seq)?;
-        core.store.writer().publish(last_seq);
-        Ok(report)
+        make_durable(core, &mut durable, seq).map(|()| true)
     });
-    ingested?
+    drop(durable);
+    // The entries are durable and visible: a log that cannot let go stops what comes later, not this.
+    if let Some(seq) = added?
+        && let Err(error) = log.release(seq + 1)
+    {
+        core.poison(&error);
+    }
+    Ok(entries.report)
 }
 
 /// Checkpoints the staged state, which nobody sees yet: entries without a log must be durable before anyone learns
 /// of them. After an error the contents are, for this handle, as they were. After `NoSpace` they are so for good.
-fn make_durable(core: &Core, durable: &mut checkpoint::Durable, last_seq: SeqNo) -> Result<()> {
+fn make_durable(core: &Core, durable: &mut checkpoint::Durable, seq: SeqNo) -> Result<()> {
     let store = &core.store;
-    let frozen = match checkpoint::freeze_staged(store, durable, last_seq) {
+    let frozen = match checkpoint::freeze_staged(store, durable, seq) {
         Ok(frozen) => frozen,
         Err(error) => {
             store.writer().abandon();
@@ -73,8 +73,7 @@ fn make_durable(core: &Core, durable: &mut checkpoint::Durable, last_seq: SeqNo)
     }
 }
 
-fn take(core: &Core, writer: &mut Writer, sorted: &mut dyn SortedSource) -> Result<IngestReport> {
-    let mut entries = CheckedSource::new(core.limits, sorted);
+fn take(core: &Core, writer: &mut Writer, entries: &mut CheckedSource<'_>) -> Result<()> {
     if is_empty(core, writer)? {
         let mut loader = Loader::new(writer);
         while let Some(EntryRef { key, value }) = entries.next()? {
@@ -86,7 +85,7 @@ fn take(core: &Core, writer: &mut Writer, sorted: &mut dyn SortedSource) -> Resu
             writer.put(key, value)?;
         }
     }
-    Ok(entries.report)
+    Ok(())
 }
 
 fn is_empty(core: &Core, writer: &Writer) -> Result<bool> {

@@ -90,7 +90,7 @@ fn store_of(pager: Pager, root: Root, space: FreeList, meta: Meta) -> Store {
     let (pager, reclaim) = (Arc::new(pager), Arc::new(Reclaim::new(root)));
     let mut writer = Writer::new(Arc::clone(&pager), Arc::clone(&reclaim), space);
     writer.room_cause = Cause::Recovery;
-    let durable = Mutex::new(Durable { meta, pin: None });
+    let durable = Mutex::new(Durable { meta, pin: None, unsure: None });
     let gauges = Arc::clone(&writer.gauges);
     Store { gauges, pager, reclaim, writer: Mutex::new(writer), durable }
 }
@@ -152,6 +152,12 @@ fn load(home: &Home, options: &BTreeOptions) -> Result<Store> {
         return Err(Error::corruption(&path, file.len()?, "the file is shorter than its meta says"));
     }
     let pager = Pager::new(file, sum, meta.page_bytes, options.pool_pages(), !read_only)?;
+    if !read_only {
+        // The process before may have written this meta and failed to sync it. Then it is in the page cache alone, and
+        // that a sync succeeds now says nothing: the kernel reports such a failure once. Nothing may rest on a meta
+        // that is not on disk, so the same bytes are written again.
+        checkpoint::write_meta(&pager, &meta, Cause::Recovery)?;
+    }
     let live = read_map(&pager, &meta)?;
     let reserved = Meta::reserved_pages(meta.page_bytes) as usize;
     let mut space = FreeList::new(meta.page_bytes, meta.file_pages as usize, live, reserved);

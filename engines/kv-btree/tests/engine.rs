@@ -231,6 +231,39 @@ fn ingest_is_durable_at_return_and_leaves_nothing_when_refused() {
     assert!(shape.leaf_pages < 20_500 / 30, "{shape:?}");
 }
 
+/// Entries of an ingest are in no log: a handle that lost the meta which names them must not open without them.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the damage is done behind the engine's back")]
+fn a_meta_damaged_after_an_ingest_is_damage_and_not_the_state_before_it() {
+    let hostile = || options(64 << 10, 512, Background::Inline);
+    for before in [0_u8, 7] {
+        let dir = tempfile::tempdir().unwrap();
+        let db = BTreeEngine::open(dir.path(), hostile()).unwrap();
+        for n in 0..before {
+            db.put(&[n], b"before", Durability::Disk).unwrap();
+        }
+        db.flush().unwrap();
+        db.ingest(&mut sorted(50, 2)).unwrap();
+        let (seq, all) = (db.snapshot().unwrap().seq(), contents(&db));
+        drop(db);
+        let path = dir.path().join("000001.pages");
+        let good = std::fs::read(&path).unwrap();
+        let opened = [0, 4096].map(|meta| {
+            let mut bad = good.clone();
+            bad[meta + 20] ^= 1;
+            std::fs::write(&path, &bad).unwrap();
+            let mut read_only = hostile();
+            (read_only.common.read_only, read_only.common.create) = (true, false);
+            BTreeEngine::open(dir.path(), read_only).map(|db| contents(&db)).map_err(|error| error.kind())
+        });
+        assert!(opened.contains(&Err(ErrorKind::Corruption)), "{opened:?}");
+        assert!(opened.iter().flatten().all(|found| *found == all), "{opened:?}");
+        std::fs::write(&path, &good).unwrap();
+        let db = BTreeEngine::open(dir.path(), hostile()).unwrap();
+        assert_eq!((db.snapshot().unwrap().seq(), contents(&db)), (seq, all));
+    }
+}
+
 #[test]
 fn a_backup_opens_by_itself_and_holds_the_moment() {
     let dir = tempfile::tempdir().unwrap();

@@ -364,22 +364,34 @@ impl CommitLog {
 
     /// Gives the next number to a change that is not in the log: `change` must make it durable, and with it a
     /// `replay_from` above that number. The log then goes on in a fresh segment, so that replay meets no gap.
-    /// Returns the number. `change` runs under the commit lock and must not call back into the log, except for
-    /// [`CommitLog::release`].
+    /// Returns the number; `None` if `change` says false, that there was nothing to change. `change` runs under the
+    /// commit lock and must not call back into the log, except for [`CommitLog::release`].
     ///
     /// # Errors
     /// What `change` fails with, and `NoSpace` if the log cannot grow: nothing happened. Any other error poisons
     /// the engine.
-    pub fn advance<A: Apply>(&self, engine: &A, change: impl FnOnce(SeqNo) -> Result<()>) -> Result<SeqNo> {
+    pub fn advance<A: Apply>(
+        &self,
+        engine: &A,
+        change: impl FnOnce(SeqNo) -> Result<bool>,
+    ) -> Result<Option<SeqNo>> {
         let mut tail = self.locked(engine)?;
-        let next = self.segments.obtain()?;
-        if let Err(error) = change(tail.writer.next_seq()) {
-            self.segments.give_back(next);
-            return Err(error);
+        let next = match self.segments.obtain() {
+            Ok(next) => next,
+            Err(error) if error.kind() == ErrorKind::NoSpace => return Err(error),
+            // As when a segment is full: after a sync that failed no later one counts.
+            Err(error) => return Err(self.latch(engine, &error)),
+        };
+        match change(tail.writer.next_seq()) {
+            Ok(true) => {}
+            unchanged => {
+                self.segments.give_back(next);
+                return unchanged.map(|_| None);
+            }
         }
         tail.in_flight = true;
         let done = tail.writer.skip_to(next);
-        self.finish(engine, &mut tail, done)
+        self.finish(engine, &mut tail, done).map(Some)
     }
 
     /// Lets go of the part of the log that only holds operations below `replay_from`. Call it once the meta page

@@ -32,6 +32,8 @@ pub struct Home {
     pub identity: Identity,
     /// True if the database does not exist before [`Home::commit_identity`].
     pub is_new: bool,
+    /// True if this handle made it.
+    made_here: bool,
     /// The files, metered.
     pub vfs: Arc<dyn Vfs>,
     /// What moved through [`Home::vfs`].
@@ -106,7 +108,7 @@ impl Home {
             None => return Err(Error::NoDatabase { path: dir.to_path_buf() }),
         };
         let env = env.with_vfs(Arc::clone(&vfs));
-        Ok(Home { dir: dir.to_path_buf(), identity, is_new, vfs, meter, env, _lock: lock })
+        Ok(Home { dir: dir.to_path_buf(), identity, is_new, made_here: is_new, vfs, meter, env, _lock: lock })
     }
 
     /// The last step of a creation: call it after the engine's first files are synced. Nothing happens if the
@@ -124,6 +126,14 @@ impl Home {
         Ok(())
     }
 
+    /// The salt of a database that this handle made: a backup must not pour into one that was there.
+    ///
+    /// # Errors
+    /// `InvalidOptions` if it was there.
+    pub fn salt_if_made_here(&self) -> Result<u64> {
+        if self.made_here { Ok(self.identity.salt) } else { Err(not_empty(&self.dir)) }
+    }
+
     /// The path of a file in this directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
@@ -138,23 +148,41 @@ impl Home {
     }
 }
 
-/// Refuses a backup into a directory that holds something. One that is absent is fine.
+/// Refuses a backup into a directory that holds something. One that is absent is fine, and so is a lock file alone: a
+/// failed backup leaves it.
 ///
 /// # Errors
-/// `InvalidOptions`.
+/// `InvalidOptions`; `Io` if the directory cannot be looked into, for what is not seen may be there.
 pub fn check_backup_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
-    if vfs.list(dir, Cause::Backup).is_ok_and(|entries| !entries.is_empty()) {
-        let reason = format!("{} holds something; give an empty or absent directory", dir.display());
-        return Err(Error::invalid("backup", reason));
+    match vfs.list(dir, Cause::Backup) {
+        Ok(entries) if entries.iter().any(|entry| entry.name != LOCK_FILE) => Err(not_empty(dir)),
+        Err(error) if !is_missing(&error) => Err(error),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
-/// Removes what a failed backup left in `dir`: what both engines write, and files named `own`. The error that made it fail tells more than one of cleaning up.
-pub fn clear_backup(vfs: &dyn Vfs, dir: &Path, own: &[&str]) {
+fn not_empty(dir: &Path) -> Error {
+    let reason = format!("{} holds something; give an empty or absent directory", dir.display());
+    Error::invalid("backup", reason)
+}
+
+/// Removes what a failed backup left in `dir`: what both engines write, and files named `own`. Somebody else's database
+/// stays: what goes is a creation that never finished, or the database with the salt of this backup, under its lock.
+/// The lock file stays, for a name that others may hold must not go. The error that made the backup fail tells more than
+/// one of cleaning up.
+pub fn clear_backup(vfs: &dyn Vfs, dir: &Path, own: &[&str], salt: Option<u64>) {
+    let Ok(_lock) = vfs.try_lock(&dir.join(LOCK_FILE), Cause::Backup) else { return };
     let names = vfs.list(dir, Cause::Backup).unwrap_or_default();
+    let is_ours = match Identity::load(vfs, dir) {
+        Ok(Some(identity)) => Some(identity.salt) == salt,
+        Ok(None) => state_of(&names) == State::Unfinished,
+        Err(_) => false,
+    };
+    if !is_ours {
+        return;
+    }
     let known = known_files(&names).into_iter().map(|(kind, id)| kind.name(id));
-    let ours = [IDENTITY_FILE, IDENTITY_NEW_FILE, LOCK_FILE];
+    let ours = [IDENTITY_FILE, IDENTITY_NEW_FILE];
     for name in ours.iter().chain(own).map(|name| (*name).to_owned()).chain(known) {
         if names.iter().any(|entry| entry.name == name) {
             let _ = vfs.remove(&dir.join(name), Cause::Backup);

@@ -180,7 +180,8 @@ impl Vfs for RealVfs {
     }
 
     fn sync_dir(&self, dir: &Path, _cause: Cause) -> Result<()> {
-        let fail = |error| Error::io("sync the directory", dir, error);
+        // Not `NoSpace`, after which callers try again: a sync that failed has lost something.
+        let fail = |source| Error::Io { action: "sync the directory", path: dir.to_path_buf(), source };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::openat(CWD, dir, flags, Mode::empty());
         File::from(handle.map_err(|error| fail(error.into()))?).sync_all().map_err(fail)

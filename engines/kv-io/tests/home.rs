@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kv_api::{Cause, CommonOptions, Error, ErrorKind, Keyspace, Result};
+use kv_io::home::{check_backup_dir, clear_backup};
 use kv_io::vfs::OpenOptions;
 use kv_io::{Env, Home, RealVfs, SimVfs, Vfs};
 
@@ -56,6 +57,39 @@ fn a_database_is_created_once_and_keeps_its_identity() {
         names(&dir).into_iter().map(|name| (fs::metadata(dir.join(&name)).unwrap().len(), name)).collect();
     let metered: Vec<_> = home.meter.files(&dir).into_iter().map(|file| (file.bytes, file.name)).collect();
     assert_eq!(metered, walked);
+}
+
+#[test]
+fn a_backup_goes_into_what_is_empty_and_clears_only_what_it_made() {
+    let vfs = SimVfs::new(1);
+    let env = Env::simulated(Arc::clone(&vfs) as Arc<dyn Vfs>, 1);
+    let dir = Path::new("/backup");
+    check_backup_dir(&*vfs, dir).unwrap();
+    let mut home = open(&env, dir).unwrap();
+    write_file(&home, "000001.pages");
+    home.commit_identity().unwrap();
+    let salt = home.salt_if_made_here().unwrap();
+    assert_eq!(kind(check_backup_dir(&*vfs, dir)), Some(ErrorKind::InvalidOptions));
+    let names =
+        || vfs.list(dir, Cause::Verify).unwrap().into_iter().map(|entry| entry.name).collect::<Vec<_>>();
+    let all = names();
+    // Held by somebody, of another salt, or without one: it stays.
+    clear_backup(&*vfs, dir, &[], Some(salt));
+    assert_eq!(names(), all);
+    drop(home);
+    clear_backup(&*vfs, dir, &[], Some(salt ^ 1));
+    clear_backup(&*vfs, dir, &[], None);
+    assert_eq!(names(), all);
+    assert_eq!(kind(open(&env, dir).unwrap().salt_if_made_here()), Some(ErrorKind::InvalidOptions));
+    clear_backup(&*vfs, dir, &[], Some(salt));
+    assert_eq!(names(), ["LOCK"]);
+    check_backup_dir(&*vfs, dir).unwrap();
+    // A creation that never finished is nobody's.
+    let home = open(&env, dir).unwrap();
+    write_file(&home, "000001.pages");
+    drop(home);
+    clear_backup(&*vfs, dir, &[], None);
+    assert_eq!(names(), ["LOCK"]);
 }
 
 #[test]

@@ -132,7 +132,7 @@ impl World {
             self.history.truncate(usize::try_from(seq).unwrap() - 1);
             self.history.push((0, 0));
             self.flushed(seq);
-            Ok(())
+            Ok(true)
         });
         match taken {
             Err(error) if error.kind() == ErrorKind::NoSpace => {
@@ -140,7 +140,7 @@ impl World {
                 self.refusals += 1;
                 sim.faults().heal();
             }
-            taken => assert_eq!(taken?, before + 1),
+            taken => assert_eq!(taken?, Some(before + 1)),
         }
         Ok(())
     }

@@ -348,7 +348,7 @@ impl Core {
             return false;
         }
         let after = state.active.bytes() + to_u64(bytes) + to_u64(ops) * NODE_BYTES;
-        after > self.sizes.memtable || self.is_log_full()
+        after > self.sizes.memtable || !state.active.takes_range_deletes(to_u64(ops)) || self.is_log_full()
     }
 
     fn is_log_full(&self) -> bool {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use kv_api::engine::EngineInfo;
 use kv_api::{
-    BackupReport, Batch, CommitInfo, CompactReport, Durability, EventListener, IngestReport, KeyRange, Kv,
-    KvRead, Limits, RecoveryReport, Result, Scan, ScanOptions, SeqNo, SettleReport, Shape, Snapshot,
+    BackupReport, Batch, CommitInfo, CompactReport, Durability, Error, EventListener, IngestReport, KeyRange,
+    Kv, KvRead, Limits, RecoveryReport, Result, Scan, ScanOptions, SeqNo, SettleReport, Shape, Snapshot,
     SortedSource, Stats, Value, VerifyReport,
 };
 use kv_io::Env;
@@ -47,6 +47,11 @@ impl LsmEngine {
         // What was recovered may be due for a merge at once.
         core.executor.notify();
         Ok(LsmEngine { core, workers: Mutex::new(workers) })
+    }
+
+    /// See [`kv_io::home::Home::salt_if_made_here`].
+    pub(crate) fn salt_if_made_here(&self) -> Result<u64> {
+        lock(&self.core.home).as_ref().ok_or(Error::Closed)?.salt_if_made_here()
     }
 
     /// Seals the active memtable, if it holds anything, once there is a slot for it.

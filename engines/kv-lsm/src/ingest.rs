@@ -54,14 +54,14 @@ fn install(core: &Core, output: Output<'_>) -> Result<()> {
         core.seal(seq - 1);
         core.claim_flush()?;
         claimed = true;
-        place(core, output, seq)
+        place(core, output, seq).map(|()| true)
     });
     // Only now are the new entries visible. A merge that met them earlier could drop what they replace although a
     // snapshot was still to be taken below them.
     if claimed {
         core.release_flush();
     }
-    let seq = added?;
+    let Some(seq) = added? else { return Ok(()) };
     // The entries are durable and visible: a log that cannot let go stops what comes later, not this.
     if let Err(error) = log.release(seq + 1) {
         core.fail(&error);

@@ -66,6 +66,24 @@ impl Fragments {
         Fragments::build(self.tombstones().chain(newest.tombstones()))
     }
 
+    /// Adds the next of [`Fragments::tombstones`]; `None` if it cannot be the next one.
+    pub fn push_in_order(&mut self, next: RangeTombstone) -> Option<()> {
+        if next.end.as_ref().is_some_and(|end| *end <= next.start) {
+            return None;
+        }
+        match self.list.last_mut() {
+            Some(last) if last.start == next.start => {
+                let is_older = last.end == next.end && last.seqs.last() > Some(&next.seq);
+                is_older.then(|| last.seqs.push(next.seq))
+            }
+            Some(last) if last.end.as_ref().is_none_or(|end| *end > next.start) => None,
+            _ => {
+                self.list.push(Fragment { start: next.start, end: next.end, seqs: vec![next.seq] });
+                Some(())
+            }
+        }
+    }
+
     /// The fragments, in key order.
     pub fn list(&self) -> &[Fragment] {
         &self.list
@@ -79,6 +97,11 @@ impl Fragments {
     /// Number of (fragment, age) pairs: what a table counts as its range tombstones.
     pub fn count(&self) -> u64 {
         self.list.iter().map(|fragment| crate::num::to_u64(fragment.seqs.len())).sum()
+    }
+
+    /// The most ages of one fragment.
+    pub fn ages_max(&self) -> u64 {
+        self.list.iter().map(|fragment| crate::num::to_u64(fragment.seqs.len())).max().unwrap_or(0)
     }
 
     /// Bytes of memory held.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use kv_api::{Cause, Error, Result, SeqNo};
 use kv_io::commit::{CommitLog, Replayed};
-use kv_io::layout::{FileKind, known_files, manifest_name};
+use kv_io::layout::{self, FileKind, known_files, manifest_name};
 use kv_io::vfs::OpenOptions;
 use kv_io::wal::reader::Expected;
 use kv_io::wal::{LogPlace, WalOptions};
@@ -129,7 +129,8 @@ fn survey(home: &Home, space: &Arc<TableSpace>) -> Result<Found> {
     for (level, meta) in live.tables.values() {
         tables.push((*level, Table::open(space, meta.clone(), Cause::Recovery)?));
     }
-    let next_id = files.iter().map(|(_, id)| id.saturating_add(1)).max().unwrap_or(1).max(live.next_id);
+    // Names that no file of ours has count too: a new file cannot have them.
+    let next_id = layout::next_id(&entries).max(live.next_id);
     let orphans = ids(FileKind::Table).filter(|id| !live.tables.contains_key(id)).collect();
     let version = version_of(&tables, &[]);
     if let Some((level, a, b)) = version.overlap() {
@@ -172,18 +173,18 @@ impl Recovery<'_> {
             read_only: self.options.common.read_only,
             replay_from: found.live.replay_from,
         };
-        CommitLog::replay(&place, expected, &mut |first_seq, ops, _count| {
+        CommitLog::replay(&place, expected, &mut |first_seq, ops, count| {
             // The log has checked that every operation can be decoded.
-            let memtable = self.memtable(first_seq)?;
+            let memtable = self.memtable(first_seq, count)?;
             memtable.apply(first_seq, ops.map_while(|op| op.ok()));
             Ok(())
         })
     }
 
-    /// The memtable that takes a batch; a full one is written out first, so that replay stays within the budget.
-    fn memtable(&mut self, first_seq: SeqNo) -> Result<Arc<Memtable>> {
+    /// The memtable that takes a batch of `ops`; a full one is written out first, so that replay stays within the budget.
+    fn memtable(&mut self, first_seq: SeqNo, ops: u64) -> Result<Arc<Memtable>> {
         if let Some(last) = self.memtables.last() {
-            if last.bytes() < self.options.sizes().memtable {
+            if last.bytes() < self.options.sizes().memtable && last.takes_range_deletes(ops) {
                 return Ok(Arc::clone(last));
             }
             if !self.options.common.read_only {

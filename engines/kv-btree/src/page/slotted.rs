@@ -53,6 +53,15 @@ impl<'a> Cell<'a> {
         2 + self.fixed.len() + self.key_len().saturating_sub(prefix_len) + self.rest.len()
     }
 
+    /// True if its key comes before that of `other`.
+    pub fn is_below(&self, other: &Cell<'_>) -> bool {
+        self.key_bytes().lt(other.key_bytes())
+    }
+
+    fn key_bytes(&self) -> impl Iterator<Item = &'a u8> {
+        self.key.into_iter().flatten()
+    }
+
     /// The key, joined.
     pub fn to_key(&self) -> Vec<u8> {
         self.key.concat()

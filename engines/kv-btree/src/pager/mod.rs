@@ -11,6 +11,7 @@ use std::io::IoSlice;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use kv_api::limits::VALUE_BYTES_MAX;
 use kv_api::{Cause, Error, Result};
 use kv_io::VfsFile;
 use kv_io::aligned::AlignedBuf;
@@ -368,6 +369,7 @@ impl Pager {
     /// # Errors
     /// `Io`, `Corruption`.
     pub fn value_index(&self, value: Apart, reader: Reader) -> Result<Vec<PageRef>> {
+        self.check_value(value)?;
         let mut pages = Vec::new();
         let mut next = value.index;
         let mut left = value.len.div_ceil(self.page_bytes as u64);
@@ -398,6 +400,19 @@ impl Pager {
     /// Damage found in page `id`.
     pub fn damaged(&self, id: PageId, what: &'static str) -> Error {
         Error::corruption(self.file.path(), id.offset(self.page_bytes), what)
+    }
+
+    /// Refuses a length that no value has: it bounds how much is walked, read and held.
+    ///
+    /// # Errors
+    /// `Corruption`.
+    pub fn check_value(&self, value: Apart) -> Result<()> {
+        if value.len > VALUE_BYTES_MAX as u64 {
+            return Err(
+                self.value_damage(value, "the value whose index this is has more bytes than any can have")
+            );
+        }
+        Ok(())
     }
 
     fn value_damage(&self, value: Apart, what: &'static str) -> Error {

@@ -135,12 +135,28 @@ impl Cursor {
                 self.stack.push((page, child));
             }
             let leaf = self.pager.page(id, 0, self.reader)?;
+            self.check_follows(&leaf)?;
             self.index = if forward { 0 } else { leaf.count() };
             self.enter(leaf);
             return Ok(true);
         }
         self.leaf = None;
         Ok(false)
+    }
+
+    /// Refuses a leaf whose keys do not follow those of the one before: a page that two parents name would give its
+    /// entries again and again.
+    fn check_follows(&self, leaf: &PageRef) -> Result<()> {
+        let Some(old) = &self.leaf else { return Ok(()) };
+        let (low, high) = if self.direction == Direction::Forward { (old, leaf) } else { (leaf, old) };
+        let follows = match (low.count().checked_sub(1), high.count()) {
+            (None, _) | (_, 0) => true,
+            (Some(last), _) => Slots::new(low).cell(last).is_below(&Slots::new(high).cell(0)),
+        };
+        if follows {
+            return Ok(());
+        }
+        Err(self.pager.damaged(leaf.id(), "the keys of the leaf do not follow those of the one before it"))
     }
 
     /// The next entry of the range, or `None` at its end.

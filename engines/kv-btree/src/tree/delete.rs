@@ -127,6 +127,7 @@ impl Writer {
 
     /// Page `id` and all below it leave the tree. Leaves are read only if there may be large values in them.
     fn kill_subtree(&mut self, id: PageId, level: u8) -> Result<()> {
+        self.check_live(id)?;
         if level == 0 && self.root.values == 0 {
             self.kill_unread(id);
             return Ok(());

@@ -381,8 +381,17 @@ impl Writer {
         self.kill(id, known.map_or(0, |page| page.birth()));
     }
 
+    /// Refuses a page that is not in the tree: two parents name it, and it has left already.
+    fn check_live(&self, id: PageId) -> Result<()> {
+        if self.space.live().get(id.index()) {
+            return Ok(());
+        }
+        Err(self.pager.damaged(id, "the page leaves the tree twice"))
+    }
+
     /// The pages of a large value leave the tree.
     fn kill_value(&mut self, value: Apart) -> Result<()> {
+        self.pager.check_value(value)?;
         let mut next = value.index;
         let mut left = value.len.div_ceil(self.pager.page_bytes() as u64);
         let mut index = Vec::new();
@@ -395,15 +404,22 @@ impl Writer {
             let Some(rest) = left.checked_sub(covered).filter(|_| covered > 0) else {
                 return Err(self.pager.damaged(next, "a value's index covers more pages than the value has"));
             };
+            let pages = self.space.pages() as u64;
+            if extents(&page).any(|extent| u64::from(extent.first.0) + u64::from(extent.pages) > pages) {
+                return Err(self.pager.damaged(next, "a piece of a value lies beyond the end of the file"));
+            }
             left = rest;
             next = page.right_child();
             index.push(page);
         }
         for page in index {
             for extent in extents(&page) {
-                (extent.first.0..extent.first.0.saturating_add(extent.pages))
-                    .for_each(|id| self.kill(PageId(id), page.birth()));
+                for id in (extent.first.0..extent.first.0.saturating_add(extent.pages)).map(PageId) {
+                    self.check_live(id)?;
+                    self.kill(id, page.birth());
+                }
             }
+            self.check_live(page.id())?;
             self.kill(page.id(), page.birth());
         }
         self.root.values = self.root.values.saturating_sub(1);

@@ -18,6 +18,10 @@ use crate::range_tombstone::{Fragments, RangeTombstone};
 
 pub mod index;
 
+/// Range deletes that nest cost the product of their number with itself, and each new one cuts all of it anew: a memtable
+/// that holds so much is full, whatever its bytes say.
+const PAIRS_MAX: u64 = 64 << 10;
+
 /// Entries and range tombstones in memory, with their cost.
 pub struct Memtable {
     index: Box<dyn MemIndex>,
@@ -28,6 +32,9 @@ pub struct Memtable {
     index_bytes: AtomicU64,
     /// What `tombstones` holds: every put asks for the sum, and there may be many fragments.
     tombstone_bytes: AtomicU64,
+    /// Its (fragment, age) pairs, and the most ages of one fragment.
+    tombstone_pairs: AtomicU64,
+    tombstone_ages: AtomicU64,
     user_bytes: AtomicU64,
 }
 
@@ -48,6 +55,8 @@ impl Memtable {
             entries: AtomicU64::new(0),
             index_bytes: AtomicU64::new(0),
             tombstone_bytes: AtomicU64::new(0),
+            tombstone_pairs: AtomicU64::new(0),
+            tombstone_ages: AtomicU64::new(0),
             user_bytes: AtomicU64::new(0),
         }
     }
@@ -65,6 +74,13 @@ impl Memtable {
     /// Bytes charged to the memory budget.
     pub fn bytes(&self) -> u64 {
         self.index_bytes.load(Relaxed) + self.tombstone_bytes.load(Relaxed)
+    }
+
+    /// False if range deletes among `ops` more operations could make more pairs of fragment and age than
+    /// [`PAIRS_MAX`]: each bound may cut a fragment with all its ages in two. One that holds none takes any batch.
+    pub fn takes_range_deletes(&self, ops: u64) -> bool {
+        let (pairs, ages) = (self.tombstone_pairs.load(Relaxed), self.tombstone_ages.load(Relaxed));
+        pairs == 0 || pairs.saturating_add(ops.saturating_mul(2 * (ages + 1))) <= PAIRS_MAX
     }
 
     /// Key and value bytes held: about what a table of it will take.
@@ -111,6 +127,8 @@ impl Memtable {
         if !deleted.is_empty() {
             let tombstones = self.tombstones.load().with_batch(deleted);
             self.tombstone_bytes.store(tombstones.bytes(), Relaxed);
+            self.tombstone_pairs.store(tombstones.count(), Relaxed);
+            self.tombstone_ages.store(tombstones.ages_max(), Relaxed);
             self.tombstones.store(Arc::new(tombstones));
             self.has_tombstones.store(true, Release);
         }

@@ -49,6 +49,8 @@ pub struct TableSpace {
     obtained_direct: AtomicBool,
     /// Files whose last user is gone.
     dead: Mutex<Vec<DeadTable>>,
+    /// Those whose files could not be removed: they are no reason to try at once again.
+    stuck: Mutex<Vec<DeadTable>>,
 }
 
 /// A table that nothing names any more: its file is still open, so that closing it, too, is left to the job.
@@ -84,6 +86,7 @@ impl TableSpace {
             counters: TableCounters::default(),
             obtained_direct: AtomicBool::new(false),
             dead: Mutex::default(),
+            stuck: Mutex::default(),
         }
     }
 
@@ -110,16 +113,18 @@ impl TableSpace {
         }
     }
 
-    /// Removes the files of tables whose last user is gone; returns how many. One that cannot be removed is left
-    /// for the next open, which removes what no manifest names.
+    /// Removes the files of tables whose last user is gone; returns how many. One that cannot be removed is tried again
+    /// with those of the next time, and in the end by the next open, which removes what no manifest names.
     pub fn remove_dead(&self) -> u64 {
-        let dead = std::mem::take(&mut *lock(&self.dead));
-        let mut removed = 0;
-        for table in &dead {
+        let mut dead = std::mem::take(&mut *lock(&self.dead));
+        dead.append(&mut lock(&self.stuck));
+        let before = dead.len();
+        dead.retain(|table| {
             self.cache.remove_file(table.id);
-            removed +=
-                u64::from(self.vfs.remove(&self.dir.join(table_name(table.id)), Cause::Manifest).is_ok());
-        }
+            self.vfs.remove(&self.dir.join(table_name(table.id)), Cause::Manifest).is_err()
+        });
+        let removed = to_u64(before - dead.len());
+        lock(&self.stuck).append(&mut dead);
         removed
     }
 }

@@ -53,16 +53,20 @@ impl VersionEdit {
 
     /// Reads one; `None` if `bytes` are not one.
     pub fn decode(bytes: &[u8]) -> Option<VersionEdit> {
+        VersionEdit::decode_from(&mut Reader::new(bytes))
+    }
+
+    /// Reads one that takes up all that `reader` has; where it stands after a `None` tells how far there was sense in it.
+    pub fn decode_from(reader: &mut Reader<'_>) -> Option<VersionEdit> {
         let mut edit = VersionEdit::default();
-        let mut reader = Reader::new(bytes);
         while !reader.is_empty() {
             match reader.u8()? {
                 ADD => {
-                    let level = level(&mut reader)?;
-                    edit.added.push((level, TableMeta::decode(&mut reader)?));
+                    let level = level(reader)?;
+                    edit.added.push((level, TableMeta::decode(reader)?));
                 }
                 REMOVE => {
-                    let level = level(&mut reader)?;
+                    let level = level(reader)?;
                     edit.removed.push((level, reader.u64()?));
                 }
                 REPLAY => edit.replay_from = Some(reader.u64()?),

@@ -23,7 +23,7 @@ use kv_io::layout::manifest_name;
 use kv_io::vfs::{OpenOptions, read_range};
 use kv_io::{Vfs, VfsFile};
 
-use crate::num::{to_u64, to_usize, wide};
+use crate::num::{to_u32, to_u64, to_usize, wide};
 use crate::sstable::TableMeta;
 use crate::version::edit::VersionEdit;
 
@@ -33,6 +33,8 @@ pub const NEW_NAME: &str = "MANIFEST.new";
 pub const REWRITE_BYTES: u64 = 4 << 20;
 /// No manifest is longer: a million tables take less than half of it, and one edit ends at [`REWRITE_BYTES`].
 const BYTES_MAX: u64 = 1 << 30;
+/// So much of a manifest is read in the search for an edit behind a bad one, and 16 times its length.
+const SEARCH_BYTES_LEAST: usize = 64 << 20;
 const MAGIC: &[u8; 8] = b"KVLABMAN";
 const FORMAT: u32 = 1;
 const HEADER_LEN: usize = 16;
@@ -96,8 +98,7 @@ pub fn load(vfs: &dyn Vfs, dir: &Path, salt: u64, id: u64) -> Result<(Live, u64)
     let mut at = HEADER_LEN;
     while at < bytes.len() {
         let Some((payload, next)) = frame(&sum, &bytes, at) else {
-            let is_later = |later: usize| frame(&sum, &bytes, later).is_some();
-            if at == HEADER_LEN || (at + 1..bytes.len()).any(is_later) {
+            if at == HEADER_LEN || has_frame_behind(&sum, &bytes, at) {
                 return Err(Error::corruption(
                     &path,
                     to_u64(at),
@@ -137,20 +138,40 @@ fn check_header(path: &Path, sum: &FileSum, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Whether a whole frame may lie behind `at`. In what a crash tears hardly any place reads like an edit for more than a
+/// few bytes; a hostile file can do so everywhere, and what would take long to tell from damage counts as damage.
+fn has_frame_behind(sum: &FileSum, bytes: &[u8], at: usize) -> bool {
+    let mut work_left = bytes.len().saturating_mul(16).saturating_add(SEARCH_BYTES_LEAST);
+    (at + 1..bytes.len()).any(|later| {
+        let Some((_, payload)) = frame_parts(bytes, later) else { return false };
+        let mut reader = Reader::new(payload);
+        let is_edit = VersionEdit::decode_from(&mut reader).is_some();
+        let read = payload.len() - reader.rest().len();
+        let is_spent = read > work_left;
+        work_left = work_left.saturating_sub(read);
+        is_spent || is_edit && frame(sum, bytes, later).is_some()
+    })
+}
+
+/// Checksum and edit of what may be a frame at `at`. Zeros are none: an edit always says something.
+fn frame_parts(bytes: &[u8], at: usize) -> Option<(u32, &[u8])> {
+    let mut reader = Reader::new(bytes.get(at..)?);
+    let (crc, len) = (reader.u32()?, reader.u32().filter(|len| *len > 0)?);
+    Some((crc, reader.bytes(wide(len))?))
+}
+
 /// The frame at `at`: its edit and where the next one begins.
 fn frame<'a>(sum: &FileSum, bytes: &'a [u8], at: usize) -> Option<(&'a [u8], usize)> {
-    let mut reader = Reader::new(bytes.get(at..)?);
-    let (crc, len) = (reader.u32()?, reader.u32()?);
-    let payload = reader.bytes(wide(len))?;
+    let (crc, payload) = frame_parts(bytes, at)?;
+    let len = to_u32(payload.len());
     let found = sum.of(to_u64(at), &[&len.to_le_bytes(), payload]);
-    // Zeros are no frame: an edit always says something.
-    (found == crc && len > 0).then_some((payload, at + FRAME_HEADER_LEN + payload.len()))
+    (found == crc).then_some((payload, at + FRAME_HEADER_LEN + payload.len()))
 }
 
 fn encode_frame(sum: &FileSum, at: u64, edit: &VersionEdit) -> Vec<u8> {
     let mut payload = Vec::new();
     edit.encode(&mut payload);
-    let len = crate::num::to_u32(payload.len());
+    let len = to_u32(payload.len());
     let mut out = Vec::with_capacity(payload.len() + FRAME_HEADER_LEN);
     out.put_u32(sum.of(at, &[&len.to_le_bytes(), &payload])).put_u32(len).put_bytes(&payload);
     out

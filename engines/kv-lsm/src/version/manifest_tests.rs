@@ -5,6 +5,8 @@ use kv_io::sim::{CrashPolicy, SimVfs};
 use super::*;
 
 const DIR: &str = "/db";
+/// What a field with the start of the log begins with.
+const REPLAY_FIELD: u8 = 3;
 
 fn disk() -> Arc<SimVfs> {
     let disk = SimVfs::new(1);
@@ -92,6 +94,20 @@ fn a_torn_last_edit_is_cut_and_damage_before_it_is_not() {
         let outcome = load_all(&disk_with(&good[..cut]));
         assert_eq!(outcome.is_ok(), cut >= first_edit, "cut at {cut}");
     }
+}
+
+/// Without a bound the second of these takes minutes: every ninth byte is the front of a megabyte of fields.
+#[test]
+fn a_tail_that_reads_like_long_edits_everywhere_is_refused_before_all_are_tried() {
+    let disk = disk();
+    begin(&disk).append(&added(6), Cause::Manifest).unwrap();
+    let good = bytes_of(&disk);
+    let with = |tail: &[u8]| load_all(&disk_with(&[good.as_slice(), tail].concat()));
+    for harmless in [vec![0; 5000], [0, 0, 8, 0].repeat(1 << 18)] {
+        assert_eq!(with(&harmless).unwrap().1, to_u64(harmless.len()));
+    }
+    let refused = with(&[REPLAY_FIELD, 0, 0, 0, 0, 0, 0, 16, 0].repeat(1 << 19)).unwrap_err();
+    assert_eq!(refused.kind(), kv_api::ErrorKind::Corruption, "{refused}");
 }
 
 #[test]
