@@ -2,6 +2,7 @@
 
 use kv_api::{Cause, IoCounters};
 
+use crate::compare::equal::Number;
 use crate::metrics::formulas as f;
 use crate::metrics::{Derived, PhaseRecord};
 use crate::run::CellRecord;
@@ -24,6 +25,8 @@ pub struct Metric {
     pub word: &'static str,
     /// Its unit; empty for a pure number.
     pub unit: &'static str,
+    /// Whether the page cache has a say in it.
+    pub number: Number,
     /// What it is, for people.
     pub about: &'static str,
     /// Where it is; `None`: not measured.
@@ -31,8 +34,9 @@ pub struct Metric {
 }
 
 macro_rules! metrics {
-    ($($word:literal, $unit:literal, $about:literal, $of:expr;)*) => {
-        static METRICS: &[Metric] = &[$(Metric { word: $word, unit: $unit, about: $about, of: $of }),*];
+    ($($word:literal, $unit:literal, $number:ident, $about:literal, $of:expr;)*) => {
+        static METRICS: &[Metric] =
+            &[$(Metric { word: $word, unit: $unit, number: Number::$number, about: $about, of: $of }),*];
         impl Metric {
             /// Every word.
             pub const WORDS: &'static [&'static str] = &[$($word),*];
@@ -41,26 +45,26 @@ macro_rules! metrics {
 }
 
 metrics! {
-    "ops_per_second", "1/s", "operations a second", |v| v.derived.ops_per_second;
-    "settled_ops_per_second", "1/s", "operations a second, the payment of debt included", |v| v.derived.settled_ops_per_second;
-    "wa_settled", "", "bytes written per byte of the user, drain included", |v| v.derived.wa_settled;
-    "wa_open", "", "bytes written per byte of the user, debt left out", |v| v.derived.wa_open;
-    "wa_upkeep", "", "bytes written behind the log per byte of the user, drain included", upkeep;
-    "sa_steady", "", "space per live byte, averaged over the phase", |v| v.derived.sa_steady;
-    "sa_peak", "", "the most space per live byte", |v| v.derived.sa_peak;
-    "sa_settled", "", "space per live byte, debt paid", |v| v.derived.sa_settled;
-    "read_tail", "", "p99 of reads over their median", read_tail;
-    "read_p99", "ns", "p99 of reads", |v| Some(v.phase.reads.as_ref()?.p99_ns? as f64);
-    "data_blocks_per_get", "", "data blocks or leaves asked for by a get", data_blocks_per_get;
-    "false_positives_per_get", "", "filters that said maybe and were wrong, for each get", |v| {
+    "ops_per_second", "1/s", Time, "operations a second", |v| v.derived.ops_per_second;
+    "settled_ops_per_second", "1/s", Time, "operations a second, the payment of debt included", |v| v.derived.settled_ops_per_second;
+    "wa_settled", "", Count, "bytes written per byte of the user, drain included", |v| v.derived.wa_settled;
+    "wa_open", "", Count, "bytes written per byte of the user, debt left out", |v| v.derived.wa_open;
+    "wa_upkeep", "", Count, "bytes written behind the log per byte of the user, drain included", upkeep;
+    "sa_steady", "", Count, "space per live byte, averaged over the phase", |v| v.derived.sa_steady;
+    "sa_peak", "", Count, "the most space per live byte", |v| v.derived.sa_peak;
+    "sa_settled", "", Count, "space per live byte, debt paid", |v| v.derived.sa_settled;
+    "read_tail", "", Time, "p99 of reads over their median", read_tail;
+    "read_p99", "ns", Time, "p99 of reads", |v| Some(v.phase.reads.as_ref()?.p99_ns? as f64);
+    "data_blocks_per_get", "", Count, "data blocks or leaves asked for by a get", data_blocks_per_get;
+    "false_positives_per_get", "", Count, "filters that said maybe and were wrong, for each get", |v| {
         let moved = &v.phase.moved;
         f::per_op(moved.filter.false_positives, moved.gets)
     };
-    "false_positives_expected", "", "filters that should be wrong for each get, by their bits", expected_false_positives;
-    "data_blocks_per_scan", "", "data blocks or leaves asked for by a scan", data_blocks_per_scan;
-    "contiguous_share", "", "share of the bytes written that began where the file's last write had ended", contiguous;
-    "write_call", "B", "bytes of a write call, log and upkeep", write_call;
-    "background_cpu_share", "", "share of the processor's time outside the clients", |v| {
+    "false_positives_expected", "", Count, "filters that should be wrong for each get, by their bits", expected_false_positives;
+    "data_blocks_per_scan", "", Count, "data blocks or leaves asked for by a scan", data_blocks_per_scan;
+    "contiguous_share", "", Count, "share of the bytes written that began where the file's last write had ended", contiguous;
+    "write_call", "B", Count, "bytes of a write call, log and upkeep", write_call;
+    "background_cpu_share", "", Time, "share of the processor's time outside the clients", |v| {
         Some(v.derived.background_cpu_ns_per_op? / v.derived.cpu_ns_per_op?)
     };
 }

@@ -177,10 +177,10 @@ impl Found<'_> {
 fn equal_but_for(runs: &Runs, mine: &CellRecord, theirs: &CellRecord) -> Option<String> {
     let varied: Vec<&str> = runs.over.keys().map(String::as_str).collect();
     let rule = match varied.as_slice() {
-        ["engine"] => equal::broken_rule(mine, theirs),
+        ["engine"] => equal::broken_rule(mine, theirs, runs.metric.number),
         ["phase"] => equal::own(mine),
         // Other keys are axes of the workload, and streams that differ in one have other operations.
-        axes => equal::broken_rule_but_for(mine, theirs, &pointers(runs, axes)),
+        axes => equal::broken_rule_but_for(mine, theirs, &pointers(runs, axes), runs.metric.number),
     };
     rule.map(|rule| format!("not {rule}"))
 }

@@ -1,6 +1,6 @@
 //! Ratios of the numbers people compare, each with its interval, or with the rule that forbids it.
 
-use super::equal::{broken_by_phases, broken_rule};
+use super::equal::{Number, broken_by_phases, broken_rule};
 use super::group::{Group, Repetition};
 use crate::metrics::Derived;
 use crate::stats::ratio::median;
@@ -68,7 +68,9 @@ impl<'g, 'r> Paired<'g, 'r> {
         if blocks.is_empty() {
             return Err("no block has runs of both".to_owned());
         }
-        if let Some(rule) = blocks.iter().find_map(|(run, twin)| broken_rule(run.cell, twin.cell)) {
+        if let Some(rule) =
+            blocks.iter().find_map(|(run, twin)| broken_rule(run.cell, twin.cell, Number::Time))
+        {
             return Err(rule);
         }
         if let Some(rule) = blocks.iter().find_map(|(run, twin)| broken_by_phases(run, twin)) {

@@ -1,6 +1,6 @@
 //! Two sets of results against each other: the same workload and engine, before and after a change, or on two machines.
 
-use super::equal::{broken_by_phases, broken_rule};
+use super::equal::{Number, broken_by_phases, broken_rule};
 use super::group::{Group, groups};
 use super::ratio::{METRICS, Metric};
 use crate::run::CellRecord;
@@ -50,8 +50,9 @@ fn row(old: &Group<'_>, new: &Group<'_>, metric: &Metric) -> Option<Row> {
     let (before, after) = (old.median(metric.of), new.median(metric.of));
     before.or(after)?;
     let pairs = old.runs.iter().flat_map(|a| new.runs.iter().map(move |b| (a, b)));
-    let broken =
-        pairs.into_iter().find_map(|(a, b)| broken_rule(a.cell, b.cell).or_else(|| broken_by_phases(a, b)));
+    let broken = pairs
+        .into_iter()
+        .find_map(|(a, b)| broken_rule(a.cell, b.cell, Number::Time).or_else(|| broken_by_phases(a, b)));
     let ratio = if broken.is_none() { unpaired_ratio(&values(new), &values(old)) } else { None };
     Some(Row {
         workload: new.workload.to_owned(),

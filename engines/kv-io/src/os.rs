@@ -4,7 +4,7 @@
 //! a device is refused by looking at the open handle, and a FIFO cannot block the open. Direct I/O is asked for
 //! on the open handle and given up, for that file alone, when the file system refuses it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
@@ -47,24 +47,46 @@ struct Written {
 /// The unit of the page cache, in bytes.
 const PAGE_BYTES: u64 = 4096;
 
-/// The pages of a buffered file that wait for a sync, as far as one stretch can tell: a log touches its last page again
-/// and again, and frames go where zeros are on their way, yet each page reaches the device once.
+/// The pages of a buffered file that wait for a sync, a bit for each: a log touches its last page again and again, frames
+/// go where zeros are on their way, and a page that is written over before the sync comes reaches the device once.
 #[derive(Debug, Default)]
 struct Waiting {
-    start: u64,
-    end: u64,
+    chunks: BTreeMap<u64, [u64; CHUNK_WORDS]>,
 }
+
+const CHUNK_WORDS: usize = 64;
+const CHUNK_PAGES: u64 = 64 * CHUNK_WORDS as u64;
 
 impl Waiting {
     /// Adds a write of `len` bytes at `offset`; how many pages more must reach the device.
     fn add(&mut self, offset: u64, len: u64) -> u64 {
-        let (start, end) = (offset / PAGE_BYTES, (offset + len).div_ceil(PAGE_BYTES));
-        if start < self.start || start > self.end {
-            *self = Waiting { start, end: start };
+        let (mut page, end) = (offset / PAGE_BYTES, (offset + len).div_ceil(PAGE_BYTES));
+        let mut more = 0;
+        while page < end {
+            let number = page / CHUNK_PAGES;
+            let chunk = self.chunks.entry(number).or_insert([0; CHUNK_WORDS]);
+            let first = page - number * CHUNK_PAGES;
+            let last = (end - number * CHUNK_PAGES).min(CHUNK_PAGES);
+            for (word, bits) in (first / 64..).zip(chunk.iter_mut().skip(first as usize / 64)) {
+                let (from, to) = (first.max(word * 64), last.min(word * 64 + 64));
+                if from >= to {
+                    break;
+                }
+                let new = (u64::MAX >> (64 - (to - from))) << (from % 64) & !*bits;
+                *bits |= new;
+                more += u64::from(new.count_ones());
+            }
+            page = number * CHUNK_PAGES + last;
         }
-        let more = end.saturating_sub(self.end);
-        self.end = self.end.max(end);
         more
+    }
+
+    /// None waits any more. A log that stays in one chunk keeps it.
+    fn clear(&mut self) {
+        match self.chunks.len() {
+            0 | 1 => self.chunks.values_mut().for_each(|chunk| chunk.fill(0)),
+            _ => self.chunks.clear(),
+        }
     }
 }
 
@@ -303,7 +325,7 @@ impl RealFile {
 
     /// Whatever is written from now on may not be covered by the sync that begins.
     fn begin_sync(&self) {
-        *lock(&self.waiting) = Waiting::default();
+        lock(&self.waiting).clear();
     }
 
     fn fail(&self, action: &'static str, error: impl Into<io::Error>) -> Error {
@@ -443,8 +465,17 @@ mod tests {
         assert_eq!(waiting.add(8192, 65_536), 16, "zeros ahead");
         assert_eq!(waiting.add(9000, 60_000), 0, "frames where the zeros are");
         assert_eq!(waiting.add(1 << 20, 8192), 2, "somewhere else");
-        assert_eq!(waiting.add(0, 1), 1, "the stretch before is forgotten: too many rather than too few");
-        waiting = Waiting::default();
+        assert_eq!(waiting.add(0, 1), 0, "written over");
+        assert_eq!(
+            waiting.add((CHUNK_PAGES - 3) * PAGE_BYTES, 6 * PAGE_BYTES),
+            6,
+            "over the edge of a chunk"
+        );
+        assert_eq!(waiting.add((CHUNK_PAGES - 70) * PAGE_BYTES, 70 * PAGE_BYTES), 67, "and back");
+        assert_eq!(waiting.add(0, 3 * CHUNK_PAGES * PAGE_BYTES), 3 * CHUNK_PAGES - 18 - 2 - 73, "all of it");
+        waiting.clear();
         assert_eq!(waiting.add(9000, 1), 1, "a sync lies between");
+        waiting.clear();
+        assert_eq!((waiting.chunks.len(), waiting.add(9000, 1)), (1, 1));
     }
 }
