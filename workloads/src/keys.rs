@@ -109,6 +109,22 @@ impl KeyKind {
         }
     }
 
+    /// Bytes that all keys of this kind begin with.
+    pub const fn shared_bytes(self) -> usize {
+        match self {
+            KeyKind::Text24 | KeyKind::Ordered24 => PREFIX.len(),
+            KeyKind::Int8 | KeyKind::Hash16 | KeyKind::Series16 { .. } => 0,
+        }
+    }
+
+    /// Bits by which a byte behind those tells keys apart: a digit tells less than a byte can.
+    pub fn bits_per_byte(self) -> f64 {
+        match self {
+            KeyKind::Text24 | KeyKind::Ordered24 => std::f64::consts::LOG2_10,
+            KeyKind::Int8 | KeyKind::Hash16 | KeyKind::Series16 { .. } => 8.0,
+        }
+    }
+
     /// The key of a record.
     ///
     /// ```

@@ -163,9 +163,16 @@ impl Found<'_> {
         {
             return Err(format!("`{}` of {} was cut short: {why}", capped.name, cell.engine.label));
         }
-        let drain = drain_behind(&cell.phases, index);
-        let before = index.checked_sub(1).map(|before| &cell.phases[before]);
-        let view = View { cell, phase, derived: Derived::of(before, phase, drain) };
+        // What was derived when the run ended had samples over time, which the record no longer has.
+        let known = cell.measures.iter().find(|measure| measure.phase == index);
+        let derived = known.map_or_else(
+            || {
+                let before = index.checked_sub(1).map(|before| &cell.phases[before]);
+                Derived::of(before, phase, drain_behind(&cell.phases, index))
+            },
+            |measure| measure.derived.clone(),
+        );
+        let view = View { cell, phase, derived };
         let seed = || {
             format!("in `{}` of {} there is no number of {}", phase.name, runs.cells[0].name, metric.about)
         };
@@ -245,7 +252,9 @@ mod tests {
     use super::super::format::{Experiment, parse};
     use super::*;
     use crate::metrics::PhaseRecord;
+    use crate::model::Beside;
     use crate::registry::EngineSpec;
+    use crate::run::cell::Measure;
     use crate::run::{Overrides, Workload};
     use workloads::toml_file;
 
@@ -311,6 +320,18 @@ mod tests {
         );
         assert_eq!(cases[0].sample, Sample::Paired(vec![(20.0, 10.0); 3]));
         assert_eq!(cases[1].sample, Sample::Paired(vec![(40.0, 10.0); 3]));
+    }
+
+    #[test]
+    fn a_number_that_hung_on_samples_is_the_one_of_the_run() {
+        let test = made("");
+        let mut cells = runs(&test);
+        for cell in &mut cells {
+            let derived = Derived { ops_per_second: Some(7.0), ..Derived::default() };
+            let (name, dist, model) = (String::new(), String::new(), Beside::default());
+            cell.measures = vec![Measure { name, phase: 1, dist, derived, model }];
+        }
+        assert_eq!(found(&test, &cells)[0].sample, Sample::Repeated(vec![7.0; 3]));
     }
 
     #[test]

@@ -39,10 +39,10 @@ pub const SYNC_UPDATES: f64 = 1_500.0;
 const PAGE_HEADER_BYTES: f64 = HEADER_LEN as f64;
 const LEAF_ENTRY_BYTES: f64 = 4.0 + SLOT_LEN as f64;
 const SEPARATOR_BYTES: f64 = 6.0 + SLOT_LEN as f64;
-/// Bytes of a separator's key after truncation, for random keys: what neighbours share, and half a byte more on average to
-/// tell them apart.
-fn separator_key_bytes(records: u64) -> f64 {
-    (records.max(2) as f64).log2() / 8.0 + 0.5
+/// Bytes of a separator's key after truncation, for random keys, behind what all keys begin with: what neighbours share,
+/// and half a byte more on average to tell them apart.
+fn separator_key_bytes(load: &Load) -> f64 {
+    (load.records.max(2) as f64).log2() / load.bits_per_key_byte + 0.5
 }
 /// Fill of leaves after random inserts: ln 2 (Yao, "On random 2-3 trees", 1978).
 const RANDOM_FILL: f64 = std::f64::consts::LN_2;
@@ -71,11 +71,14 @@ impl Pages {
     pub(super) fn of(load: &Load, page_bytes: u64) -> Pages {
         let page = page_bytes as f64;
         let body = page - PAGE_HEADER_BYTES;
-        let full = body / (separator_key_bytes(load.records) + SEPARATOR_BYTES);
-        let fan = (full * RANDOM_FILL).max(2.0);
+        let separator = separator_key_bytes(load) + SEPARATOR_BYTES;
+        let fan = (body / separator * RANDOM_FILL).max(2.0);
+        // A root has no neighbours, so it does not know what all keys begin with.
+        let full = body / (separator + load.shared_key_bytes as f64);
         // Random keys of a leaf share as many bytes as it takes to number the leaves, and the page holds them once.
         let roughly = load.records as f64 * load.record_bytes() / page;
-        let shared = (roughly.max(1.0).log2() / 8.0).floor();
+        let shared =
+            (roughly.max(1.0).log2() / load.bits_per_key_byte).floor() + load.shared_key_bytes as f64;
         let per_leaf = body / (load.record_bytes() + LEAF_ENTRY_BYTES - shared) * RANDOM_FILL;
         let leaves = (load.records as f64 / per_leaf).max(1.0);
         let inner = if leaves > 1.0 { (leaves / (fan - 1.0)).max(1.0) } else { 0.0 };
@@ -204,6 +207,14 @@ mod tests {
         assert_eq!(predict(&load(1_000_000), &settings(32 << 20)).levels, 3);
         assert_eq!(predict(&Load { value_bytes: 112, ..load(8_000_000) }, &settings(64 << 20)).levels, 4);
         assert_eq!(predict(&load(10), &settings(1 << 20)).levels, 1);
+        // And one of "user" and twenty digits: a digit tells less than a byte, so separators are longer.
+        let text = Load {
+            key_bytes: 24,
+            shared_key_bytes: 4,
+            bits_per_key_byte: std::f64::consts::LOG2_10,
+            ..load(1_000_000)
+        };
+        assert_eq!(predict(&text, &settings(512 << 20)).levels, 4);
     }
 
     #[test]

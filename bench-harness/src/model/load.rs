@@ -17,6 +17,10 @@ pub struct Load {
     pub records: u64,
     /// Bytes of a key: k.
     pub key_bytes: u64,
+    /// Bytes that all keys begin with.
+    pub shared_key_bytes: u64,
+    /// Bits by which a byte behind those tells keys apart.
+    pub bits_per_key_byte: f64,
     /// Bytes of a value: v.
     pub value_bytes: u64,
     /// How requests choose records.
@@ -43,6 +47,8 @@ impl Load {
         Load {
             records: 1,
             key_bytes: 16,
+            shared_key_bytes: 0,
+            bits_per_key_byte: 8.0,
             value_bytes: 16,
             popularity,
             batch: 1,
@@ -80,6 +86,8 @@ impl Load {
         Ok(Load {
             records: spec.records(),
             key_bytes: spec.data.key.kind.len_bytes() as u64,
+            shared_key_bytes: spec.data.key.kind.shared_bytes() as u64,
+            bits_per_key_byte: spec.data.key.kind.bits_per_byte(),
             value_bytes: u64::from(size),
             popularity: popularity(phase.dist)?,
             batch: 1,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use kv_api::{Cause, Error, Ops, RecoveryReport, Result, SeqNo};
+use kv_api::{Cause, Error, Op, Ops, RecoveryReport, Result, SeqNo};
 use kv_io::VfsFile;
 use kv_io::aligned::AlignedBuf;
 use kv_io::checksum::FileSum;
@@ -17,6 +17,7 @@ use kv_io::wal::{LogPlace, WalOptions};
 use crate::check;
 use crate::checkpoint::{self, Durable, Store};
 use crate::options::BTreeOptions;
+use crate::page::leaf::key_bytes_max;
 use crate::page::meta::{META_LEN, Meta};
 use crate::page::{Kind, PageId, free_map};
 use crate::pager::Pager;
@@ -79,7 +80,13 @@ fn replay(store: &Store, home: &Home, first: SeqNo, ops: Ops<'_>, last_seq: SeqN
     writer.begin();
     for op in ops {
         // The frame's checksum was right, so this is not what was written.
-        let op = op.map_err(|what| Error::corruption(&home.dir, 0, format!("operation {first}: {what}")))?;
+        let corrupt = |what: &str| Error::corruption(&home.dir, 0, format!("operation {first}: {what}"));
+        let op = op.map_err(corrupt)?;
+        if let Op::Put { key, .. } | Op::Delete { key } = op
+            && key.len() > key_bytes_max(store.pager.page_bytes())
+        {
+            return Err(corrupt("its key is longer than any that was taken"));
+        }
         writer.apply(op)?;
     }
     writer.publish(last_seq);

@@ -115,8 +115,13 @@ fn reads((id, what): (&str, &str), charged: Option<u64>, seen: &DeviceSeen) -> C
         detail += "; too much to tell";
         return Check::not_measured(id, what, &detail);
     }
-    let holds = read.abs_diff(charged) as f64 <= READS_TOLERANCE * read.max(charged) as f64;
-    Check::new(id, what, Some(holds), detail)
+    let apart = read.abs_diff(charged) as f64 > READS_TOLERANCE * read.max(charged) as f64;
+    if apart && read > charged {
+        // The kernel charges whoever asks, so what nobody here asked for was read by others: a compiler, say.
+        detail += "; others read from the device meanwhile";
+        return Check::not_measured(id, what, &detail);
+    }
+    Check::new(id, what, Some(!apart), detail)
 }
 
 /// What others moved while nothing ran here, against what moved while something did.
@@ -181,12 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_moved_something_else_fails_all_three() {
+    fn a_device_that_moved_something_else_fails_unless_others_may_have_read() {
         assert_eq!(verdicts(&seen(2 * GIB, 2 * GIB), TRUST), [Verdict::Pass; 3]);
         // The journal of 10,000 syncs explains 40 MB more, and nothing explains a tenth.
         assert_eq!(verdicts(&seen(2 * GIB + 140_000_000, 2 * GIB), TRUST), [Verdict::Pass; 3]);
         let tenth = 2 * GIB / 10;
-        assert_eq!(verdicts(&seen(2 * GIB + tenth, 2 * GIB + tenth), TRUST), [Verdict::Fail; 3]);
+        // More reads than were charged to this process are those of others: the kernel charges whoever asks.
+        let more = [Verdict::Fail, Verdict::Fail, Verdict::NotMeasured];
+        assert_eq!(verdicts(&seen(2 * GIB + tenth, 2 * GIB + tenth), TRUST), more);
         assert_eq!(verdicts(&seen(2 * GIB - tenth, 2 * GIB - tenth), TRUST), [Verdict::Fail; 3]);
     }
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use kv_api::{Cause, Error, Result, SeqNo};
 use kv_io::checksum::{FileSum, mismatch};
 use kv_io::codec::{Put, Reader};
-use kv_io::layout::manifest_name;
+use kv_io::layout::{ID_MAX, manifest_name};
 use kv_io::vfs::{OpenOptions, read_range};
 use kv_io::{Vfs, VfsFile};
 
@@ -53,7 +53,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// Applies one edit; false if it removes what is not there or adds what is.
+    /// Applies one edit; false if it removes what is not there, adds what is, or has a number that cannot be.
     pub fn apply(&mut self, edit: &VersionEdit) -> bool {
         let mut fits = true;
         for (level, id) in &edit.removed {
@@ -65,7 +65,7 @@ impl Live {
         }
         self.replay_from = edit.replay_from.unwrap_or(self.replay_from);
         self.next_id = self.next_id.max(edit.next_id.unwrap_or(0));
-        fits
+        fits && self.next_id <= ID_MAX && edit.replay_from != Some(0)
     }
 
     /// The edit that makes this out of nothing.

@@ -114,9 +114,21 @@ fn a_tail_that_reads_like_long_edits_everywhere_is_refused_before_all_are_tried(
 fn an_edit_that_does_not_fit_is_damage() {
     let disk = disk();
     let mut manifest = begin(&disk);
-    let removal = VersionEdit { removed: vec![(1, 99)], ..VersionEdit::default() };
-    manifest.append(&removal, Cause::Manifest).unwrap();
-    assert!(load_all(&disk).is_err_and(|error| error.to_string().contains("does not fit")));
+    manifest.append(&added(6), Cause::Manifest).unwrap();
+    for misfit in [
+        VersionEdit { removed: vec![(1, 99)], ..VersionEdit::default() },
+        added(6),
+        VersionEdit { next_id: Some(u64::MAX), ..VersionEdit::default() },
+        VersionEdit { replay_from: Some(0), ..VersionEdit::default() },
+    ] {
+        let disk = disk_with(&bytes_of(&disk));
+        let file =
+            disk.open(&Path::new(DIR).join("000005.manifest"), OpenOptions::WRITE, Cause::Manifest).unwrap();
+        let at = file.len().unwrap();
+        let frame = encode_frame(&FileSum::new(7, 5), at, &misfit);
+        file.write_at(at, &[IoSlice::new(&frame)], Cause::Manifest).unwrap();
+        assert!(load_all(&disk).is_err_and(|error| error.to_string().contains("does not fit")), "{misfit:?}");
+    }
 }
 
 #[test]
