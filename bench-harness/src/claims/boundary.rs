@@ -36,7 +36,7 @@ pub fn sentence(predicate: Predicate, axis: Option<&Axis>, cases: &[(&Case, &Jud
 fn named(told: &[&(&Case, &Judged)]) -> String {
     let list = |wanted: Finding| {
         let labels = told.iter().filter(|(_, judged)| judged.finding == wanted);
-        labels.map(|(case, _)| case.label.as_str()).collect::<Vec<_>>().join(", ")
+        labels.map(|(case, _)| case.label.as_str()).collect::<Vec<_>>().join(" and ")
     };
     match (list(Finding::Holds).as_str(), list(Finding::Fails).as_str()) {
         (yes, "") => format!("true in {yes}"),

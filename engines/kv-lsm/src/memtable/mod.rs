@@ -77,7 +77,7 @@ impl Memtable {
     }
 
     /// False if range deletes among `ops` more operations could make more pairs of fragment and age than
-    /// [`PAIRS_MAX`]: each bound may cut a fragment with all its ages in two. One that holds none takes any batch.
+    /// `PAIRS_MAX`: each bound may cut a fragment with all its ages in two. One that holds none takes any batch.
     pub fn takes_range_deletes(&self, ops: u64) -> bool {
         let (pairs, ages) = (self.tombstone_pairs.load(Relaxed), self.tombstone_ages.load(Relaxed));
         pairs == 0 || pairs.saturating_add(ops.saturating_mul(2 * (ages + 1))) <= PAIRS_MAX
