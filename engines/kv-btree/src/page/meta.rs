@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use kv_api::SeqNo;
 use kv_io::checksum::{FileSum, mismatch};
 use kv_io::codec::{Put, Reader};
+use kv_io::wal::reader::SEQ_MAX;
 
 use super::{LEVELS_MAX, PAGE_BYTES_MAX, PAGE_BYTES_MIN, PageId};
 
@@ -25,8 +26,6 @@ pub const FORMAT_VERSION: u32 = 1;
 pub const META_LEN: usize = 4096;
 const MAGIC: [u8; 8] = *b"kvlabBT1";
 const USED_LEN: usize = 68;
-/// No number of a checkpoint, a state or an operation gets here, so that one more never overflows.
-const NUMBER_MAX: u64 = 1 << 56;
 // The fields of the picture, one after another, up to the crc.
 const _: () = assert!(USED_LEN == MAGIC.len() + 4 + 4 + 8 + 8 + 8 + 4 + 1 + 3 + 4 + 4 + 4 + 8);
 const _: () = assert!(USED_LEN + 4 <= META_LEN, "the crc is in the meta");
@@ -133,7 +132,8 @@ impl Meta {
             return Err("the meta has a version or page size that this build does not read".into());
         }
         let numbers = [self.checkpoint, self.generation, self.replay_from];
-        if numbers.iter().any(|number| !(1..=NUMBER_MAX).contains(number)) {
+        // Checkpoints and states are fewer than operations, so what bounds these bounds all, and one more never overflows.
+        if numbers.iter().any(|number| !(1..=SEQ_MAX).contains(number)) {
             return Err("the meta has a number that cannot be".into());
         }
         if self.height == 0 || self.height > LEVELS_MAX || self.root.0 >= self.file_pages {
@@ -179,7 +179,7 @@ mod tests {
         let sum = FileSum::new(1, 1);
         let decode = |meta: Meta| Meta::decode(&meta.encode(&sum), Meta::offset(meta.checkpoint), &sum);
         assert_eq!(decode(meta()), Ok(meta()));
-        for number in [0, NUMBER_MAX + 1, u64::MAX] {
+        for number in [0, SEQ_MAX + 1, u64::MAX] {
             assert!(decode(Meta { checkpoint: number, ..meta() }).is_err());
             assert!(decode(Meta { generation: number, ..meta() }).is_err());
             assert!(decode(Meta { replay_from: number, ..meta() }).is_err());

@@ -28,7 +28,7 @@ use crate::vfs::{OpenOptions, VfsFile};
 pub type ReplayInto<'a> = &'a mut dyn FnMut(SeqNo, Ops<'_>, u64) -> Result<()>;
 
 /// No log gets here: at a million operations a second it would take 2000 years. So sums of numbers never overflow.
-const SEQ_MAX: SeqNo = 1 << 56;
+pub const SEQ_MAX: SeqNo = 1 << 56;
 
 /// Bytes at the front of a segment that tell about it.
 const FRONT_LEN: usize = 528;

@@ -139,7 +139,7 @@ fn decode_tombstones(bytes: &[u8]) -> Option<Fragments> {
         return Some(Fragments::default());
     }
     let mut reader = Reader::new(bytes);
-    let mut count = reader.varint()?;
+    let count = reader.varint()?;
     let mut next = || -> Option<RangeTombstone> {
         let start = Arc::from(reader.prefixed()?);
         let end = match (reader.u8()?, reader.prefixed()?) {
@@ -150,10 +150,9 @@ fn decode_tombstones(bytes: &[u8]) -> Option<Fragments> {
         Some(RangeTombstone { start, end, seq: reader.varint()? })
     };
     let mut fragments = Fragments::default();
-    while count > 0 {
+    for _ in 0..count {
         // They were cut when they were written. Nested ones would have to be cut anew, and a few of them make many.
         fragments.push_in_order(next()?)?;
-        count -= 1;
     }
     reader.is_empty().then_some(fragments)
 }
