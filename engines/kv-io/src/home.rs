@@ -80,7 +80,8 @@ impl Home {
     ) -> Result<Home> {
         options.check()?;
         let (vfs, meter) = MeteredVfs::new(Arc::clone(&env.vfs));
-        if !has_dir(&*env.vfs, dir, options.create)? {
+        let was_there = has_dir(&*env.vfs, dir, options.create)?;
+        if !was_there {
             create_durably(&*env.vfs, &*vfs, dir)?;
         }
         let lock = vfs.try_lock(&dir.join(LOCK_FILE), Cause::Identity)?;
@@ -100,6 +101,9 @@ impl Home {
                 identity
             }
             None if options.create => {
+                if was_there {
+                    sync_name_of(&*vfs, dir)?;
+                }
                 clear_unfinished(&*vfs, dir, &entries)?;
                 let identity = Identity::new(env, engine, format_version, options.keyspace, fixed);
                 identity.begin(&*vfs, dir)?;
@@ -207,20 +211,35 @@ fn is_missing(error: &Error) -> bool {
     error.kind() == ErrorKind::Io && source.kind() == std::io::ErrorKind::NotFound
 }
 
-/// Makes the directory and whatever is missing above it, and syncs every directory that got a new name.
+/// Makes the directory and whatever is missing above it, from the top, and syncs every directory that got a new name
+/// before anything is made in the new one.
 fn create_durably(unmetered: &dyn Vfs, vfs: &dyn Vfs, dir: &Path) -> Result<()> {
-    let mut parents = Vec::new();
+    let mut missing = Vec::new();
     let mut child = dir.to_path_buf();
     while let Err(error) = unmetered.list(&child, Cause::Identity) {
         let parent = parent_of(&child);
         if !is_missing(&error) || parent == child {
             return Err(error);
         }
-        parents.push(parent.clone());
-        child = parent;
+        missing.push(std::mem::replace(&mut child, parent));
     }
-    vfs.create_dir(dir, Cause::Identity)?;
-    parents.iter().try_for_each(|parent| vfs.sync_dir(parent, Cause::Identity))
+    sync_name_of(vfs, &child)?;
+    missing.iter().rev().try_for_each(|made| {
+        vfs.create_dir(made, Cause::Identity)?;
+        vfs.sync_dir(&parent_of(made), Cause::Identity)
+    })
+}
+
+/// Makes the name of a directory durable that was there already: the process that made it may have died before it had
+/// done so. Above a directory that nobody may look into nothing can be done, and a root has no name.
+fn sync_name_of(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    if dir.file_name().is_none() {
+        return Ok(());
+    }
+    match vfs.sync_dir(&parent_of(dir), Cause::Identity) {
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    }
 }
 
 /// Removes what a creation left behind that never finished.

@@ -29,6 +29,7 @@ impl TestDisk {
     fn over(sim: Arc<SimVfs>) -> TestDisk {
         let (vfs, meter) = MeteredVfs::new(Arc::clone(&sim) as _);
         vfs.create_dir(Path::new(DIR), Cause::Identity).unwrap();
+        vfs.sync_dir(Path::new("."), Cause::Identity).unwrap();
         TestDisk { sim, place: LogPlace { vfs, dir: DIR.into(), salt: 42 }, meter }
     }
 

@@ -5,7 +5,7 @@
 //! all that can be lost is the log's to lose.
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kv_api::{Batch, Durability, Error, ErrorKind, Op, Result, SeqNo};
@@ -82,6 +82,7 @@ impl World {
     fn run(&mut self, sim: &Arc<SimVfs>, work: Work) -> Result<()> {
         let place = LogPlace { vfs: Arc::clone(sim) as _, dir: PathBuf::from("db"), salt: 7 };
         place.vfs.create_dir(&place.dir, kv_api::Cause::Identity)?;
+        place.vfs.sync_dir(Path::new("."), kv_api::Cause::Identity)?;
         let log = self.recover(&place)?;
         self.handles += 1;
         let levels =

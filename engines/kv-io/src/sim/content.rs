@@ -7,11 +7,28 @@ use std::sync::Arc;
 
 const CHUNK: usize = 4096;
 
+/// Bytes of a chunk whose writing is told apart.
+const SECTOR: usize = CHUNK / u8::BITS as usize;
+
 /// Bytes of a file; a chunk that was never written is zeros and takes no memory.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Content {
     len: u64,
-    chunks: Vec<Option<Arc<[u8; CHUNK]>>>,
+    chunks: Vec<Option<Chunk>>,
+}
+
+#[derive(Debug, Clone)]
+struct Chunk {
+    bytes: Arc<[u8; CHUNK]>,
+    /// A bit for each sector that was written to, in part or whole.
+    written: u8,
+}
+
+/// The bits of the sectors that `from..to` of a chunk touches.
+fn sectors(from: usize, to: usize) -> u8 {
+    let bit = |sector: usize| 1_u32.checked_shl(sector as u32).unwrap_or(0);
+    let below = bit(to.div_ceil(SECTOR)).wrapping_sub(1);
+    (below & !bit(from / SECTOR).wrapping_sub(1)) as u8
 }
 
 /// The chunk that `offset` is in, and the place in it.
@@ -37,7 +54,7 @@ impl Content {
         while !rest.is_empty() {
             let (chunk, within) = place(offset);
             let (head, tail) = rest.split_at_mut(rest.len().min(CHUNK - within));
-            match self.chunks.get(chunk).and_then(Option::as_ref).and_then(|bytes| bytes.get(within..)) {
+            match self.chunk(chunk).and_then(|chunk| chunk.bytes.get(within..)) {
                 Some(bytes) => head.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from),
                 None => head.fill(0),
             }
@@ -45,6 +62,25 @@ impl Content {
             rest = tail;
         }
         found
+    }
+
+    fn chunk(&self, number: usize) -> Option<&Chunk> {
+        self.chunks.get(number).and_then(Option::as_ref)
+    }
+
+    /// True if some sector of these bytes, as far as the file goes, was never written to.
+    pub(super) fn has_hole(&self, mut offset: u64, len: usize) -> bool {
+        let end = self.len.min(offset.saturating_add(len as u64));
+        while offset < end {
+            let (chunk, within) = place(offset);
+            let here = usize::try_from(end - offset).unwrap_or(CHUNK).min(CHUNK - within);
+            let touched = sectors(within, within + here);
+            if self.chunk(chunk).is_none_or(|chunk| chunk.written & touched != touched) {
+                return true;
+            }
+            offset += here as u64;
+        }
+        false
     }
 
     /// Writes `bytes` at `offset`, growing the file if they end behind it.
@@ -57,8 +93,10 @@ impl Content {
             let (chunk, within) = place(offset);
             let (head, tail) = bytes.split_at(bytes.len().min(CHUNK - within));
             if let Some(slot) = self.chunks.get_mut(chunk) {
-                let target = Arc::make_mut(slot.get_or_insert_with(|| Arc::new([0; CHUNK])));
-                if let Some(target) = target.get_mut(within..within + head.len()) {
+                let fresh = || Chunk { bytes: Arc::new([0; CHUNK]), written: 0 };
+                let target = slot.get_or_insert_with(fresh);
+                target.written |= sectors(within, within + head.len());
+                if let Some(target) = Arc::make_mut(&mut target.bytes).get_mut(within..within + head.len()) {
                     target.copy_from_slice(head);
                 }
             }
@@ -73,9 +111,11 @@ impl Content {
         self.chunks.resize(last + usize::from(within > 0), None);
         if len < self.len
             && let Some(Some(chunk)) = self.chunks.get_mut(last)
-            && let Some(cut) = Arc::make_mut(chunk).get_mut(within..)
         {
-            cut.fill(0);
+            chunk.written &= sectors(0, within);
+            if let Some(cut) = Arc::make_mut(&mut chunk.bytes).get_mut(within..) {
+                cut.fill(0);
+            }
         }
         self.len = len;
     }
@@ -86,9 +126,9 @@ impl Hash for Content {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.len.hash(state);
         for (index, chunk) in self.chunks.iter().enumerate() {
-            if let Some(bytes) = chunk.as_ref().filter(|bytes| bytes.iter().any(|byte| *byte != 0)) {
+            if let Some(chunk) = chunk.as_ref().filter(|chunk| chunk.bytes.iter().any(|byte| *byte != 0)) {
                 index.hash(state);
-                state.write(&bytes[..]);
+                state.write(&chunk.bytes[..]);
             }
         }
     }
@@ -124,5 +164,20 @@ mod tests {
             assert!(all[..found] == model, "round {round}");
             assert_eq!(content.read(model.len() as u64 + 1, &mut all), 0);
         }
+    }
+
+    #[test]
+    fn a_hole_is_what_was_never_written() {
+        let mut content = Content::default();
+        content.set_len(10_000);
+        assert!(content.has_hole(0, 1) && !content.has_hole(10_000, 5));
+        content.write(600, &[0; 5000]);
+        assert!(content.has_hole(0, 600) && content.has_hole(511, 2));
+        assert!(!content.has_hole(512, 5120), "whole sectors, as far as a write touched them");
+        assert!(content.has_hole(512, 5121));
+        content.set_len(4096 + 512);
+        content.set_len(10_000);
+        assert!(!content.has_hole(512, 4096) && content.has_hole(512, 4097), "what was cut is gone");
+        assert_eq!((sectors(0, 0), sectors(0, 1), sectors(511, 513), sectors(0, CHUNK)), (0, 1, 3, 255));
     }
 }

@@ -1,160 +1,20 @@
 //! What a simulated disk holds: the state that programs see, the state that is durable, and what is pending.
 //!
 //! file      = durable bytes + pending writes and lengths, in order; a sync makes them durable
-//! directory = durable names + pending links, renames and removals, in order; a directory sync makes them durable
+//! directory = durable names + pending links, renames, removals and directories, in order; a sync makes them durable
 //!
-//! A crash image is the durable state plus what the policy lets through of the pending operations. Directories
-//! themselves are durable as soon as they are made.
+//! A crash image is the durable state plus what the policy lets through of the pending operations. A directory is
+//! there after a crash only if its name in its parent is.
 
-use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hasher;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use super::CrashPolicy;
-use super::content::Content;
+use super::inode::{Node, Rng};
+use super::policy::{CrashPolicy, Names as Left};
 use crate::sync::lock;
-
-/// A torn write is torn between units of this many bytes.
-const SECTOR: u64 = 512;
-
-/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
-#[derive(Debug)]
-pub(super) struct Rng(pub(super) u64);
-
-impl Rng {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// True in `eighths` of eight cases.
-    fn chance(&mut self, eighths: u64) -> bool {
-        self.next() % 8 < eighths
-    }
-}
-
-#[derive(Debug, Clone)]
-enum FileOp {
-    Write { offset: u64, bytes: Arc<[u8]> },
-    SetLen(u64),
-}
-
-/// A file, whatever its names.
-#[derive(Debug)]
-pub(super) struct Inode {
-    now: Content,
-    durable: Content,
-    pending: Vec<FileOp>,
-    /// True once a sync failed: what was pending then never becomes durable, though readers still see it.
-    lost_writes: bool,
-    used: Arc<AtomicU64>,
-}
-
-pub(super) type Node = Arc<Mutex<Inode>>;
-
-impl Inode {
-    fn new(now: Content, durable: Content, used: &Arc<AtomicU64>) -> Inode {
-        used.fetch_add(now.len(), Ordering::Relaxed);
-        Inode { now, durable, pending: Vec::new(), lost_writes: false, used: Arc::clone(used) }
-    }
-
-    pub(super) fn empty(used: &Arc<AtomicU64>) -> Node {
-        Arc::new(Mutex::new(Inode::new(Content::default(), Content::default(), used)))
-    }
-
-    pub(super) fn now(&self) -> &Content {
-        &self.now
-    }
-
-    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
-        let before = self.now.len();
-        self.now.write(offset, bytes);
-        self.used.fetch_add(self.now.len() - before, Ordering::Relaxed);
-        self.pending.push(FileOp::Write { offset, bytes: Arc::from(bytes) });
-    }
-
-    pub(super) fn set_len(&mut self, len: u64) {
-        self.used.fetch_sub(self.now.len(), Ordering::Relaxed);
-        self.now.set_len(len);
-        self.used.fetch_add(len, Ordering::Relaxed);
-        self.pending.push(FileOp::SetLen(len));
-    }
-
-    pub(super) fn sync(&mut self) {
-        if !self.lost_writes {
-            self.durable = self.now.clone();
-            self.pending.clear();
-            return;
-        }
-        for op in std::mem::take(&mut self.pending) {
-            match op {
-                FileOp::Write { offset, bytes } => self.durable.write(offset, &bytes),
-                FileOp::SetLen(len) => self.durable.set_len(len),
-            }
-        }
-    }
-
-    /// A sync that fails the way Linux does it: part of the writes arrived, the rest is marked clean and never
-    /// written (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020).
-    pub(super) fn fail_sync(&mut self, rng: &mut Rng) {
-        self.durable = self.torn(rng);
-        self.pending.clear();
-        self.lost_writes = true;
-    }
-
-    /// The durable bytes with any subset of the pending operations, writes torn between sectors. A subset in
-    /// order covers every reordering: what matters of two writes to a sector is which one, if any, is there.
-    fn torn(&self, rng: &mut Rng) -> Content {
-        let mut content = self.durable.clone();
-        // All, none, and everything between: each file draws its own share.
-        let share = rng.next() % 9;
-        for op in &self.pending {
-            match op {
-                FileOp::SetLen(len) if rng.chance(share) => content.set_len(*len),
-                FileOp::SetLen(_) => {}
-                FileOp::Write { offset, bytes } => {
-                    let (mut start, mut rest) = (*offset, &bytes[..]);
-                    while !rest.is_empty() {
-                        let in_sector = usize::try_from(SECTOR - start % SECTOR).unwrap_or(rest.len());
-                        let (piece, tail) = rest.split_at(rest.len().min(in_sector));
-                        if rng.chance(share) {
-                            content.write(start, piece);
-                        }
-                        start += piece.len() as u64;
-                        rest = tail;
-                    }
-                }
-            }
-        }
-        content
-    }
-
-    /// What is left of the file after a crash.
-    fn image(&self, policy: CrashPolicy, rng: &mut Rng, used: &Arc<AtomicU64>) -> Inode {
-        let survivor = match policy {
-            CrashPolicy::KeepAll => {
-                let mut copy = Inode::new(self.now.clone(), self.durable.clone(), used);
-                copy.pending.clone_from(&self.pending);
-                copy.lost_writes = self.lost_writes;
-                return copy;
-            }
-            CrashPolicy::DropUnsynced => self.durable.clone(),
-            CrashPolicy::Tear { .. } => self.torn(rng),
-        };
-        Inode::new(survivor.clone(), survivor, used)
-    }
-}
-
-impl Drop for Inode {
-    fn drop(&mut self) {
-        self.used.fetch_sub(self.now.len(), Ordering::Relaxed);
-    }
-}
 
 type Names = BTreeMap<String, Node>;
 
@@ -191,6 +51,10 @@ impl DirOp {
             DirOp::Remove { .. } => None,
         }
     }
+
+    fn node(&self) -> Option<&Node> {
+        self.leaves().map(|(_, node)| node)
+    }
 }
 
 /// A directory.
@@ -198,7 +62,10 @@ impl DirOp {
 pub(super) struct Dir {
     now: Names,
     durable: Names,
-    pending: Vec<DirOp>,
+    /// What waits for a sync, with the stamp of each.
+    pending: Vec<(u64, DirOp)>,
+    /// The stamp of its making, while its name in its parent waits for a sync.
+    made: Option<u64>,
 }
 
 impl Dir {
@@ -210,34 +77,37 @@ impl Dir {
         self.now.keys()
     }
 
-    fn push(&mut self, op: DirOp) {
+    fn push(&mut self, stamp: u64, op: DirOp) {
         op.apply(&mut self.now);
-        self.pending.push(op);
+        self.pending.push((stamp, op));
     }
 
-    pub(super) fn link(&mut self, name: &str, node: &Node) {
-        self.push(DirOp::Link { name: name.to_owned(), node: Arc::clone(node) });
+    pub(super) fn link(&mut self, stamp: u64, name: &str, node: &Node) {
+        lock(node).names += 1;
+        self.push(stamp, DirOp::Link { name: name.to_owned(), node: Arc::clone(node) });
     }
 
     /// False if there is no such name.
-    pub(super) fn rename(&mut self, from: &str, to: &str) -> bool {
+    pub(super) fn rename(&mut self, stamp: u64, from: &str, to: &str) -> bool {
         let Some(node) = self.now.get(from).map(Arc::clone) else { return false };
         if from != to {
-            self.push(DirOp::Rename { from: from.to_owned(), to: to.to_owned(), node });
+            if let Some(replaced) = self.now.get(to) {
+                lock(replaced).names -= 1;
+            }
+            self.push(stamp, DirOp::Rename { from: from.to_owned(), to: to.to_owned(), node });
         }
         true
     }
 
     /// False if there is no such name.
-    pub(super) fn remove(&mut self, name: &str) -> bool {
-        let found = self.now.contains_key(name);
-        if found {
-            self.push(DirOp::Remove { name: name.to_owned() });
-        }
-        found
+    pub(super) fn remove(&mut self, stamp: u64, name: &str) -> bool {
+        let Some(node) = self.now.get(name) else { return false };
+        lock(node).names -= 1;
+        self.push(stamp, DirOp::Remove { name: name.to_owned() });
+        true
     }
 
-    pub(super) fn sync(&mut self) {
+    fn sync(&mut self) {
         self.durable.clone_from(&self.now);
         self.pending.clear();
     }
@@ -247,7 +117,7 @@ impl Dir {
     fn torn(&self, rng: &mut Rng) -> Names {
         let share = rng.next() % 9;
         let mut kept: Vec<&DirOp> = Vec::new();
-        for op in self.pending.iter().rev() {
+        for (_, op) in self.pending.iter().rev() {
             // A later rename that is kept moved what this operation left, so this one has happened too.
             let needed = op.leaves().is_some_and(|(name, node)| {
                 kept.iter().any(|later| {
@@ -259,58 +129,160 @@ impl Dir {
                 kept.push(op);
             }
         }
+        self.with(kept.into_iter().rev())
+    }
+
+    fn with<'a>(&self, ops: impl Iterator<Item = &'a DirOp>) -> Names {
         let mut names = self.durable.clone();
-        kept.iter().rev().for_each(|op| op.apply(&mut names));
+        ops.for_each(|op| op.apply(&mut names));
         names
+    }
+
+    /// The names that a crash leaves.
+    fn left(&self, left: Left, rng: &mut Rng) -> Names {
+        match left {
+            Left::Now => self.now.clone(),
+            Left::Durable => self.durable.clone(),
+            Left::Torn => self.torn(rng),
+            Left::Before(end) => {
+                self.with(self.pending.iter().take_while(|(stamp, _)| *stamp < end).map(|(_, op)| op))
+            }
+            Left::Removals => {
+                let removals = self.pending.iter().filter(|(_, op)| matches!(op, DirOp::Remove { .. }));
+                self.with(removals.map(|(_, op)| op))
+            }
+        }
+    }
+
+    /// True if a crash leaves the directory itself, as far as its own name goes.
+    fn is_left(&self, left: Left, rng: &mut Rng) -> bool {
+        let Some(made) = self.made else { return true };
+        match left {
+            Left::Now => true,
+            Left::Durable | Left::Removals => false,
+            Left::Before(end) => made < end,
+            Left::Torn => rng.chance(4),
+        }
     }
 }
 
 /// All directories of a disk; each holds its files by name.
 #[derive(Debug, Default)]
 pub(super) struct Disk {
-    pub(super) dirs: BTreeMap<PathBuf, Dir>,
+    dirs: BTreeMap<PathBuf, Dir>,
     /// Bytes that files take up.
     pub(super) used: Arc<AtomicU64>,
+    /// Changes so far: the stamp of the last one.
+    stamps: u64,
 }
 
 impl Disk {
+    /// A stamp for the change that is about to happen.
+    pub(super) fn stamp(&mut self) -> u64 {
+        self.stamps += 1;
+        self.stamps
+    }
+
+    pub(super) fn dir(&self, path: &Path) -> Option<&Dir> {
+        self.dirs.get(path)
+    }
+
+    pub(super) fn dir_mut(&mut self, path: &Path) -> Option<&mut Dir> {
+        self.dirs.get_mut(path)
+    }
+
+    /// The names of the directories in the one at `path`.
+    pub(super) fn dirs_in<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a str> {
+        let inner = self.dirs.keys().filter(move |inner| inner.parent() == Some(path));
+        inner.filter_map(|inner| inner.file_name()?.to_str())
+    }
+
+    /// A directory that was always there.
+    pub(super) fn add_root(&mut self, path: &str) {
+        self.dirs.entry(PathBuf::from(path)).or_default();
+    }
+
+    /// Makes a directory if it is not there.
+    pub(super) fn make_dir(&mut self, path: &Path) {
+        if !self.dirs.contains_key(path) {
+            let made = Some(self.stamp());
+            self.dirs.insert(path.to_path_buf(), Dir { made, ..Dir::default() });
+        }
+    }
+
+    /// Makes the names in a directory durable, those of directories too. `None` if it is not there; else whether
+    /// there was anything to do.
+    pub(super) fn sync_dir(&mut self, path: &Path) -> Option<bool> {
+        let dir = self.dirs.get_mut(path)?;
+        let mut had_work = !dir.pending.is_empty();
+        dir.sync();
+        for (inner, dir) in &mut self.dirs {
+            if inner.parent() == Some(path) {
+                had_work |= dir.made.take().is_some();
+            }
+        }
+        Some(had_work)
+    }
+
     /// Feeds every name and every byte that programs see into `state`.
     pub(super) fn hash_visible(&self, state: &mut impl Hasher) {
+        use std::hash::Hash as _;
         for (path, dir) in &self.dirs {
             path.hash(state);
             dir.now.len().hash(state);
             for (name, node) in &dir.now {
                 name.hash(state);
-                lock(node).now.hash(state);
+                lock(node).now().hash(state);
             }
         }
     }
 
+    /// The stamps of all that is pending, in order.
+    fn pending_stamps(&self) -> Vec<u64> {
+        let mut stamps = BTreeSet::new();
+        for dir in self.dirs.values() {
+            stamps.extend(dir.made);
+            stamps.extend(dir.pending.iter().map(|(stamp, _)| *stamp));
+            let pending = dir.pending.iter().filter_map(|(_, op)| op.node());
+            for node in dir.now.values().chain(dir.durable.values()).chain(pending) {
+                stamps.extend(lock(node).stamps());
+            }
+        }
+        stamps.into_iter().collect()
+    }
+
     /// What a crash leaves. Files keep their second names.
     pub(super) fn image(&self, policy: CrashPolicy) -> Disk {
-        let mut rng = Rng(if let CrashPolicy::Tear { seed } = policy { seed } else { 0 });
-        let mut image = Disk::default();
+        let mut rng = Rng(policy.seed());
+        let (bytes, left) = policy.effect(|| self.pending_stamps());
+        let mut image = Disk { stamps: self.stamps, ..Disk::default() };
         let mut copies: BTreeMap<usize, Node> = BTreeMap::new();
         let used = Arc::clone(&image.used);
+        let lives_on = policy.is_process_death();
         for (path, dir) in &self.dirs {
-            let survivors = match policy {
-                CrashPolicy::KeepAll => dir.now.clone(),
-                CrashPolicy::DropUnsynced => dir.durable.clone(),
-                CrashPolicy::Tear { .. } => dir.torn(&mut rng),
-            };
+            let has_parent = path.parent().is_none_or(|parent| image.dirs.contains_key(parent));
+            if !has_parent || !dir.is_left(left, &mut rng) {
+                continue;
+            }
+            let survivors = dir.left(left, &mut rng);
             let mut copy_of = |node: &Node| {
-                let fresh = || Arc::new(Mutex::new(lock(node).image(policy, &mut rng, &used)));
+                let fresh = || {
+                    let node = lock(node);
+                    let copy = if lives_on { node.copy(&used) } else { node.image(bytes, &mut rng, &used) };
+                    Arc::new(Mutex::new(copy))
+                };
                 Arc::clone(copies.entry(Arc::as_ptr(node).addr()).or_insert_with(fresh))
             };
             let mut names = |from: &Names| -> Names {
                 from.iter().map(|(name, node)| (name.clone(), copy_of(node))).collect()
             };
             let now = names(&survivors);
-            let copy = if policy == CrashPolicy::KeepAll {
+            now.values().for_each(|node| lock(node).names += 1);
+            let copy = if lives_on {
                 let durable = names(&dir.durable);
-                Dir { now, durable, pending: copy_pending(&dir.pending, &mut copy_of) }
+                Dir { now, durable, pending: copy_pending(&dir.pending, &mut copy_of), made: dir.made }
             } else {
-                Dir { durable: now.clone(), now, pending: Vec::new() }
+                Dir { durable: now.clone(), now, pending: Vec::new(), made: None }
             };
             image.dirs.insert(path.clone(), copy);
         }
@@ -318,13 +290,13 @@ impl Disk {
     }
 }
 
-fn copy_pending(pending: &[DirOp], copy_of: &mut dyn FnMut(&Node) -> Node) -> Vec<DirOp> {
-    let copy = |op: &DirOp| match op {
+fn copy_pending(pending: &[(u64, DirOp)], copy_of: &mut dyn FnMut(&Node) -> Node) -> Vec<(u64, DirOp)> {
+    let mut copy = |op: &DirOp| match op {
         DirOp::Link { name, node } => DirOp::Link { name: name.clone(), node: copy_of(node) },
         DirOp::Rename { from, to, node } => {
             DirOp::Rename { from: from.clone(), to: to.clone(), node: copy_of(node) }
         }
         DirOp::Remove { name } => DirOp::Remove { name: name.clone() },
     };
-    pending.iter().map(copy).collect()
+    pending.iter().map(|(stamp, op)| (*stamp, copy(op))).collect()
 }

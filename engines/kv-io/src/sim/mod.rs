@@ -5,11 +5,11 @@
 //! original lives on. Two kinds of tests come from that: take an image after any operation and open it; or set
 //! [`SimVfs::crash_at`] to one step after another, run, and open what is left.
 //!
-//! The model is that of ALICE (Pillai et al., OSDI 2014) at the size of 512-byte sectors.
+//! The model is that of ALICE (Pillai et al., OSDI 2014), down to single bytes.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hasher as _};
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -17,32 +17,24 @@ use std::sync::{Arc, Mutex};
 use kv_api::{Cause, Error, Result};
 
 use self::content::Content;
-use self::disk::{Dir, Disk, Inode, Node, Rng};
+use self::disk::{Dir, Disk};
 use self::faults::Verdict;
+use self::file::SimFile;
+use self::inode::{Inode, Node, Rng};
+use self::rules::Rules;
 use crate::sync::lock;
-use crate::vfs::{
-    Create, DIRECT_ALIGN, DirEntry, LockGuard, Map, OpenOptions, Vfs, VfsFile, check_aligned, parent_of,
-};
+use crate::vfs::{Create, DirEntry, LockGuard, OpenOptions, Vfs, VfsFile, parent_of};
 
 mod content;
 mod disk;
 mod faults;
+mod file;
+mod inode;
+mod policy;
+mod rules;
 
-pub use faults::{FaultOp, Faults, Repeat};
-
-/// What a crash leaves of what was not synced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CrashPolicy {
-    /// Nothing: the files and names of their last sync (P0).
-    DropUnsynced,
-    /// Everything: the process died, the machine did not. What was not synced is pending still (P1).
-    KeepAll,
-    /// Any part: each 512-byte sector, each length and each directory operation for itself (P3).
-    Tear {
-        /// Selects the part.
-        seed: u64,
-    },
-}
+pub use faults::{Effect, FaultOp, Faults, Repeat};
+pub use policy::CrashPolicy;
 
 /// A simulated disk.
 #[derive(Debug)]
@@ -57,6 +49,7 @@ struct World {
     locks: Mutex<BTreeSet<PathBuf>>,
     rng: Mutex<Rng>,
     faults: Faults,
+    rules: Rules,
 }
 
 impl SimVfs {
@@ -67,13 +60,14 @@ impl SimVfs {
 
     fn with_disk(mut disk: Disk, seed: u64) -> Arc<SimVfs> {
         for root in ["", "/"] {
-            disk.dirs.entry(PathBuf::from(root)).or_default();
+            disk.add_root(root);
         }
         let world = World {
             disk: Mutex::new(disk),
             locks: Mutex::default(),
             rng: Mutex::new(Rng(seed)),
             faults: Faults::default(),
+            rules: Rules::default(),
         };
         Arc::new(SimVfs { world: Arc::new(world) })
     }
@@ -109,6 +103,17 @@ impl SimVfs {
         self.world.faults.power_off_at(step);
     }
 
+    /// What was asked of this disk that no engine should ask: a write to a file without a name, a read for a get, a
+    /// scan, a flush or a merge of bytes that were never written. The first few; a crash image begins with none.
+    pub fn broken_rules(&self) -> Vec<String> {
+        self.world.rules.broken()
+    }
+
+    /// Syncs so far of files and directories that had nothing to sync: a waste.
+    pub fn idle_syncs(&self) -> u64 {
+        self.world.rules.idle_syncs()
+    }
+
     /// Bytes that files take up.
     pub fn used_bytes(&self) -> u64 {
         lock(&self.world.disk).used.load(Ordering::Relaxed)
@@ -128,12 +133,21 @@ fn eio() -> io::Error {
     rustix::io::Errno::IO.into()
 }
 
+/// How a call fails that can only fail.
+fn error_of(effect: Effect) -> io::Error {
+    match effect {
+        Effect::NoSpace => failure(io::ErrorKind::StorageFull),
+        _ => eio(),
+    }
+}
+
 impl World {
     /// Decides about a call that can only happen or not.
     fn pass(&self, op: FaultOp, action: &'static str, path: &Path) -> Result<()> {
-        match self.faults.decide(op) {
+        match self.faults.decide(op, None) {
             Verdict::Done => Ok(()),
-            Verdict::Fails | Verdict::NoPower => Err(Error::io(action, path, eio())),
+            Verdict::Hit(effect) => Err(Error::io(action, path, error_of(effect))),
+            Verdict::NoPower => Err(Error::io(action, path, eio())),
         }
     }
 
@@ -143,20 +157,21 @@ impl World {
     }
 }
 
-/// Runs `f` on the directory of `path` and the name in it.
+/// Runs `f` on the directory of `path`, the name in it, and a stamp for the change.
 fn in_dir<R>(
     disk: &mut Disk,
     action: &'static str,
     path: &Path,
-    f: impl FnOnce(&mut Dir, &str) -> Result<R>,
+    f: impl FnOnce(&mut Dir, &str, u64) -> Result<R>,
 ) -> Result<R> {
     let fail = |kind| Error::io(action, path, failure(kind));
     let name = path.file_name().and_then(|name| name.to_str()).ok_or(fail(io::ErrorKind::InvalidInput))?;
-    if disk.dirs.contains_key(&normal(path)) {
+    if disk.dir(&normal(path)).is_some() {
         return Err(fail(io::ErrorKind::IsADirectory));
     }
-    let dir = disk.dirs.get_mut(&normal(&parent_of(path))).ok_or(fail(io::ErrorKind::NotFound))?;
-    f(dir, name)
+    let stamp = disk.stamp();
+    let dir = disk.dir_mut(&normal(&parent_of(path))).ok_or(fail(io::ErrorKind::NotFound))?;
+    f(dir, name, stamp)
 }
 
 fn found<'a>(dir: &'a Dir, name: &str, action: &'static str, path: &Path) -> Result<&'a Node> {
@@ -169,17 +184,17 @@ impl Vfs for SimVfs {
         let used = Arc::clone(&disk.used);
         let node = match options.create {
             Create::Never => {
-                self.world.powered("open", path)?;
-                in_dir(&mut disk, "open", path, |dir, name| found(dir, name, "open", path).cloned())?
+                self.world.pass(FaultOp::Open, "open", path)?;
+                in_dir(&mut disk, "open", path, |dir, name, _| found(dir, name, "open", path).cloned())?
             }
             Create::New => {
                 self.world.pass(FaultOp::Create, "create", path)?;
-                in_dir(&mut disk, "create", path, |dir, name| {
+                in_dir(&mut disk, "create", path, |dir, name, stamp| {
                     if dir.get(name).is_some() {
                         return Err(Error::io("create", path, failure(io::ErrorKind::AlreadyExists)));
                     }
                     let node = Inode::empty(&used);
-                    dir.link(name, &node);
+                    dir.link(stamp, name, &node);
                     Ok(node)
                 })?
             }
@@ -197,31 +212,29 @@ impl Vfs for SimVfs {
             return Err(fail(io::ErrorKind::CrossesDevices));
         }
         let to = to.file_name().and_then(|name| name.to_str()).ok_or(fail(io::ErrorKind::InvalidInput))?;
-        in_dir(&mut disk, "rename", from, |dir, name| {
-            if dir.rename(name, to) { Ok(()) } else { Err(fail(io::ErrorKind::NotFound)) }
+        in_dir(&mut disk, "rename", from, |dir, name, stamp| {
+            if dir.rename(stamp, name, to) { Ok(()) } else { Err(fail(io::ErrorKind::NotFound)) }
         })
     }
 
     fn remove(&self, path: &Path, _cause: Cause) -> Result<()> {
         let mut disk = lock(&self.world.disk);
         self.world.pass(FaultOp::Remove, "remove", path)?;
-        in_dir(&mut disk, "remove", path, |dir, name| {
+        in_dir(&mut disk, "remove", path, |dir, name, stamp| {
             let missing = || Error::io("remove", path, failure(io::ErrorKind::NotFound));
-            if dir.remove(name) { Ok(()) } else { Err(missing()) }
+            if dir.remove(stamp, name) { Ok(()) } else { Err(missing()) }
         })
     }
 
     fn list(&self, dir: &Path, _cause: Cause) -> Result<Vec<DirEntry>> {
         let disk = lock(&self.world.disk);
-        self.world.powered("list", dir)?;
+        self.world.pass(FaultOp::List, "list", dir)?;
         let place = normal(dir);
-        let Some(found) = disk.dirs.get(&place) else {
+        let Some(found) = disk.dir(&place) else {
             return Err(Error::io("list", dir, failure(io::ErrorKind::NotFound)));
         };
         let files = found.names().map(|name| DirEntry { name: name.clone(), is_file: true });
-        let inner = disk.dirs.keys().filter(|path| path.parent() == Some(&place));
-        let inner = inner.filter_map(|path| path.file_name()?.to_str());
-        let dirs = inner.map(|name| DirEntry { name: name.to_owned(), is_file: false });
+        let dirs = disk.dirs_in(&place).map(|name| DirEntry { name: name.to_owned(), is_file: false });
         Ok(files.chain(dirs).collect())
     }
 
@@ -231,21 +244,28 @@ impl Vfs for SimVfs {
         for path in normal(dir).ancestors() {
             let parent = normal(&parent_of(path));
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if disk.dirs.get(&parent).is_some_and(|found| found.get(name).is_some()) {
+            if disk.dir(&parent).is_some_and(|found| found.get(name).is_some()) {
                 return Err(Error::io("make the directory", dir, failure(io::ErrorKind::AlreadyExists)));
             }
-            disk.dirs.entry(path.to_path_buf()).or_default();
         }
+        normal(dir).ancestors().for_each(|path| disk.make_dir(path));
         Ok(())
     }
 
     fn sync_dir(&self, dir: &Path, _cause: Cause) -> Result<()> {
+        self.world.faults.wait_if_slow(FaultOp::SyncDir);
         let mut disk = lock(&self.world.disk);
-        self.world.pass(FaultOp::SyncDir, "sync the directory", dir)?;
-        let Some(found) = disk.dirs.get_mut(&normal(dir)) else {
+        match self.world.faults.decide(FaultOp::SyncDir, None) {
+            Verdict::Done => {}
+            // Never "no space": a sync that failed has lost something, whatever the reason.
+            _ => return Err(Error::io("sync the directory", dir, eio())),
+        }
+        let Some(had_work) = disk.sync_dir(&normal(dir)) else {
             return Err(Error::io("sync the directory", dir, failure(io::ErrorKind::NotFound)));
         };
-        found.sync();
+        if !had_work {
+            self.world.rules.idle_sync();
+        }
         Ok(())
     }
 
@@ -253,10 +273,10 @@ impl Vfs for SimVfs {
         let mut disk = lock(&self.world.disk);
         self.world.powered("lock", path)?;
         let used = Arc::clone(&disk.used);
-        in_dir(&mut disk, "lock", path, |dir, name| {
+        in_dir(&mut disk, "lock", path, |dir, name, stamp| {
             if dir.get(name).is_none() {
                 self.world.pass(FaultOp::Create, "create", path)?;
-                dir.link(name, &Inode::empty(&used));
+                dir.link(stamp, name, &Inode::empty(&used));
             }
             Ok(())
         })?;
@@ -270,12 +290,12 @@ impl Vfs for SimVfs {
     fn hard_link(&self, from: &Path, to: &Path, _cause: Cause) -> Result<()> {
         let mut disk = lock(&self.world.disk);
         self.world.pass(FaultOp::Create, "link", from)?;
-        let node = in_dir(&mut disk, "link", from, |dir, name| found(dir, name, "link", from).cloned())?;
-        in_dir(&mut disk, "link", to, |dir, name| {
+        let node = in_dir(&mut disk, "link", from, |dir, name, _| found(dir, name, "link", from).cloned())?;
+        in_dir(&mut disk, "link", to, |dir, name, stamp| {
             if dir.get(name).is_some() {
                 return Err(Error::io("link", to, failure(io::ErrorKind::AlreadyExists)));
             }
-            dir.link(name, &node);
+            dir.link(stamp, name, &node);
             Ok(())
         })
     }
@@ -297,155 +317,5 @@ impl LockGuard for SimLock {}
 impl Drop for SimLock {
     fn drop(&mut self) {
         lock(&self.world.locks).remove(&self.place);
-    }
-}
-
-#[derive(Debug)]
-struct SimFile {
-    world: Arc<World>,
-    path: PathBuf,
-    node: Node,
-    options: OpenOptions,
-}
-
-impl SimFile {
-    fn fail(&self, action: &'static str, kind: io::ErrorKind) -> Error {
-        Error::io(action, &self.path, failure(kind))
-    }
-
-    fn check_writable(&self, action: &'static str) -> Result<()> {
-        if self.options.write { Ok(()) } else { Err(self.fail(action, io::ErrorKind::PermissionDenied)) }
-    }
-
-    /// The length that growing from `len` to `wanted` reaches, given the space.
-    fn reach(&self, disk: &Disk, len: u64, wanted: u64) -> u64 {
-        let grown = wanted.max(len);
-        if grown > Content::LEN_MAX {
-            return len;
-        }
-        let room = self.world.faults.room(disk.used.load(Ordering::Relaxed));
-        room.map_or(grown, |room| grown.min(len.saturating_add(room)))
-    }
-
-    fn resize(&self, action: &'static str, wanted: impl FnOnce(u64) -> u64) -> Result<()> {
-        let disk = lock(&self.world.disk);
-        self.world.pass(FaultOp::Resize, action, &self.path)?;
-        self.check_writable(action)?;
-        let mut node = lock(&self.node);
-        let len = node.now().len();
-        let wanted = wanted(len);
-        if self.reach(&disk, len, wanted) < wanted {
-            self.world.faults.met_limit();
-            return Err(self.fail(action, io::ErrorKind::StorageFull));
-        }
-        if wanted != len {
-            node.set_len(wanted);
-        }
-        Ok(())
-    }
-}
-
-impl VfsFile for SimFile {
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8], _cause: Cause) -> Result<usize> {
-        let _world = lock(&self.world.disk);
-        self.world.pass(FaultOp::Read, "read", &self.path)?;
-        if self.options.direct {
-            check_aligned(&self.path, "read", offset, buffer)?;
-        }
-        Ok(lock(&self.node).now().read(offset, buffer))
-    }
-
-    fn write_at(&self, offset: u64, parts: &[IoSlice<'_>], _cause: Cause) -> Result<()> {
-        let disk = lock(&self.world.disk);
-        let verdict = self.world.faults.decide(FaultOp::Write);
-        if verdict == Verdict::NoPower {
-            return Err(Error::io("write", &self.path, eio()));
-        }
-        self.check_writable("write")?;
-        let mut bytes = Vec::new();
-        for part in parts {
-            if self.options.direct {
-                check_aligned(&self.path, "write", offset + bytes.len() as u64, part)?;
-            }
-            bytes.extend_from_slice(part);
-        }
-        let mut node = lock(&self.node);
-        let end = offset.saturating_add(bytes.len() as u64);
-        let reached = self.reach(&disk, node.now().len(), end);
-        let full = !bytes.is_empty() && reached < end;
-        if full {
-            bytes.truncate(usize::try_from(reached.saturating_sub(offset)).unwrap_or(0));
-        }
-        if verdict == Verdict::Fails {
-            bytes.truncate(bytes.len() / 2);
-        }
-        if !bytes.is_empty() {
-            node.write(offset, &bytes);
-        }
-        if verdict == Verdict::Fails {
-            return Err(Error::io("write", &self.path, eio()));
-        }
-        if full {
-            self.world.faults.met_limit();
-            return Err(self.fail("write", io::ErrorKind::StorageFull));
-        }
-        Ok(())
-    }
-
-    fn allocate(&self, len: u64, _cause: Cause) -> Result<()> {
-        self.resize("allocate space for", |found| found.max(len))
-    }
-
-    fn set_len(&self, len: u64, _cause: Cause) -> Result<()> {
-        self.resize("set the length of", |_| len)
-    }
-
-    fn sync_data(&self, _cause: Cause) -> Result<()> {
-        let _world = lock(&self.world.disk);
-        match self.world.faults.decide(FaultOp::Sync) {
-            Verdict::Done => lock(&self.node).sync(),
-            Verdict::NoPower => return Err(Error::io("sync", &self.path, eio())),
-            Verdict::Fails => {
-                lock(&self.node).fail_sync(&mut lock(&self.world.rng));
-                return Err(Error::io("sync", &self.path, eio()));
-            }
-        }
-        Ok(())
-    }
-
-    fn sync_all(&self, cause: Cause) -> Result<()> {
-        self.sync_data(cause)
-    }
-
-    fn len(&self) -> Result<u64> {
-        self.world.powered("ask for the length of", &self.path)?;
-        Ok(lock(&self.node).now().len())
-    }
-
-    fn align(&self) -> usize {
-        if self.options.direct { DIRECT_ALIGN } else { 1 }
-    }
-
-    fn map(&self) -> Option<Arc<dyn Map>> {
-        let node = lock(&self.node);
-        let mut bytes = vec![0; usize::try_from(node.now().len()).ok()?];
-        node.now().read(0, &mut bytes);
-        Some(Arc::new(SimMap { bytes }))
-    }
-}
-
-/// A copy stands in for a map: mapped files do not change.
-#[derive(Debug)]
-struct SimMap {
-    bytes: Vec<u8>,
-}
-
-impl Map for SimMap {
-    fn bytes(&self) -> &[u8] {
-        &self.bytes
     }
 }

@@ -11,6 +11,7 @@ const REPLAY_FIELD: u8 = 3;
 fn disk() -> Arc<SimVfs> {
     let disk = SimVfs::new(1);
     disk.create_dir(Path::new(DIR), Cause::Recovery).unwrap();
+    disk.sync_dir(Path::new("/"), Cause::Recovery).unwrap();
     disk
 }
 
