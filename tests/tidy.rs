@@ -25,7 +25,7 @@ const ORDERS: &[Order] = &[
             &["executor", "ingest", "listeners", "meter", "os", "sim", "cache"],
             &["layout", "mapped"],
             &["vfs"],
-            &["aligned", "checksum", "clock", "codec", "counters", "latch", "sync"],
+            &["aligned", "checksum", "clock", "codec", "counters", "latch", "seeded", "sync"],
         ],
     },
     Order {
@@ -101,6 +101,13 @@ fn root() -> PathBuf {
 
 /// Every Rust source of the workspace, with its path from the root.
 fn sources() -> Vec<(String, String)> {
+    let found = files_like(".rs");
+    assert!(found.len() > 30, "the walk found only {} files", found.len());
+    found
+}
+
+/// Every file of the workspace whose name ends like this, with its path from the root.
+fn files_like(end: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![root()];
     while let Some(folder) = folders.pop() {
@@ -109,14 +116,13 @@ fn sources() -> Vec<(String, String)> {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
             if path.is_dir() && !name.starts_with('.') && name != "target" && name != "kvlab-data" {
                 folders.push(path);
-            } else if name.ends_with(".rs") {
+            } else if name.ends_with(end) {
                 let short = path.strip_prefix(root()).expect("below the root").display().to_string();
                 found.push((short, fs::read_to_string(&path).expect("reads as UTF-8")));
             }
         }
     }
     found.sort();
-    assert!(found.len() > 30, "the walk found only {} files", found.len());
     found
 }
 
@@ -329,4 +335,35 @@ fn unsafe_code_is_where_the_architecture_says() {
     listed.sort();
     found.sort();
     assert_eq!(found, listed, "left: modules that expect the lint; right: those in ARCHITECTURE.md");
+}
+
+#[test]
+fn planted_bugs_stay_in_the_builds_that_ask_for_them() {
+    let mut findings = Vec::new();
+    for (path, text) in files_like("Cargo.toml") {
+        let allowed = match path.as_str() {
+            "engines/kv-io/Cargo.toml" => "seeded = []",
+            "tests/Cargo.toml" => "seeded = [\"kv-io/seeded\"]",
+            _ => "",
+        };
+        let named = text.lines().filter(|line| !line.starts_with('#') && line.contains("seeded"));
+        findings.extend(named.filter(|line| *line != allowed).map(|line| format!("{path}: {line}")));
+    }
+    let sources = sources();
+    for bug in kv_io::seeded::Bug::ALL {
+        let (name, hook) = (format!("Bug::{bug:?}"), format!("seeded::is(Bug::{bug:?})"));
+        let others = |path: &str| path != "engines/kv-io/src/seeded.rs";
+        let naming: Vec<&(String, String)> =
+            sources.iter().filter(|(path, text)| others(path) && text.contains(&name)).collect();
+        let is_hooked = |(path, text): &(String, String)| {
+            path.starts_with("engines/") && path.contains("/src/") && text.matches(&hook).count() == 1
+        };
+        if naming.len() != 1 || !naming.iter().all(|source| is_hooked(source)) {
+            let places: Vec<&str> = naming.iter().map(|(path, _)| path.as_str()).collect();
+            findings.push(format!(
+                "{name} is named in {places:?}: once, by its hook in an engine, and by no test"
+            ));
+        }
+    }
+    none("bugs planted where they must not be, or nowhere", findings);
 }

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::checked::Checked;
 use crate::knobs::Knobs;
+use crate::planted;
 
 /// The engines under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,7 @@ impl Engine {
     /// # Errors
     /// Whatever the engine says.
     pub fn open(self, env: &Env, dir: &Path, knobs: &Knobs) -> Result<Arc<dyn Kv>> {
+        planted::plant();
         Ok(match self {
             Engine::Memory => Arc::new(MemoryEngine::with_keyspace(knobs.common.keyspace)),
             Engine::BTree => Arc::new(BTreeEngine::open_with(env.clone(), dir, knobs.btree())?),

@@ -16,6 +16,7 @@
 //! | `tidy` | is the source as the house rules ask? |
 //!
 //! `cargo test` runs the quick share; `KVLAB_TESTS=ci|long` widens the same tests, `KVLAB_SEED=n` runs one seed.
+//! `cargo run -p tests --example seeded_bugs` plants bugs in the engines and tells which suite finds each.
 //! Every test that opens an engine ends with [`kv_api::Kv::verify`]: [`Checked`] sees to it.
 
 pub mod check;
@@ -29,6 +30,7 @@ pub mod linear;
 pub mod map;
 #[cfg(any(feature = "peers", feature = "rocksdb"))]
 pub mod peers;
+mod planted;
 pub mod rng;
 pub mod script;
 pub mod shape_text;

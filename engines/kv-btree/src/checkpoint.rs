@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use kv_api::{Cause, Error, ErrorKind, Result, SeqNo};
 use kv_io::aligned::AlignedBuf;
+use kv_io::seeded::{self, Bug};
 use kv_io::sync::lock;
 
 use crate::page::meta::{META_LEN, Meta};
@@ -170,7 +171,8 @@ pub fn write(
         durable.unsure = Some(pin);
         return Err(past_return(error));
     }
-    let old = std::mem::replace(durable, Durable { meta, pin: Some(pin), unsure: None });
+    let pin = Some(pin).filter(|_| !seeded::is(Bug::CheckpointUnpinned));
+    let old = std::mem::replace(durable, Durable { meta, pin, unsure: None });
     free_map_pages(store, (old.meta.map_first, old.meta.map_pages));
     drop(old);
     // No meta that counts on more is the newest any more. The writer is held, or it might grow the file meanwhile.
@@ -227,6 +229,8 @@ fn write_pages(
         .collect();
     let map_cause = if cause == Cause::Checkpoint { Cause::FreeMap } else { cause };
     pager.write_pages(&map, map_cause)?;
-    pager.file().sync_data(cause)?;
+    if !seeded::is(Bug::PagesUnsyncedBeforeMeta) {
+        pager.file().sync_data(cause)?;
+    }
     Ok(written as u64)
 }

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use kv_api::SeqNo;
+use kv_io::seeded::{self, Bug};
 use kv_io::sync::lock;
 
 use crate::page::PageId;
@@ -81,8 +82,8 @@ struct State {
 impl State {
     /// Hands a dead page to the newest pin below `before` that needs it, or frees it.
     fn settle(&mut self, dead: Dead, before: u64) {
-        let pin =
-            if dead.birth < before { self.pins.range_mut(dead.birth..before).next_back() } else { None };
+        let first = dead.birth + u64::from(seeded::is(Bug::PinAtBirthIgnored));
+        let pin = if first < before { self.pins.range_mut(first..before).next_back() } else { None };
         match pin {
             Some((_, pin)) => pin.dead.push(dead),
             None => self.ready.push(dead),

@@ -9,6 +9,7 @@ use kv_io::checksum::FileSum;
 use kv_io::commit::CommitLog;
 use kv_io::home::Home;
 use kv_io::layout::pages_name;
+use kv_io::seeded::{self, Bug};
 use kv_io::sync::lock;
 use kv_io::vfs::{OpenOptions, read_exact_at};
 use kv_io::wal::reader::Expected;
@@ -60,19 +61,28 @@ pub fn open(home: &mut Home, options: &BTreeOptions) -> Result<Opened> {
     if read_only {
         return Ok(Opened { store, log: None, report });
     }
-    if report.ops_replayed > 0 {
-        let mut durable = lock(&store.durable);
-        let frozen = checkpoint::freeze(&store, &durable, last_seq)?;
-        checkpoint::write(&store, &mut durable, frozen, Cause::Recovery, &mut || ())?;
+    let is_late = seeded::is(Bug::LogReleasedFirst);
+    if report.ops_replayed > 0 && !is_late {
+        keep_replayed(&store, last_seq)?;
     }
     store.writer().room_cause = Cause::Page;
     let log = CommitLog::start(&place, replayed, WalOptions::for_budget(options.common.memory_budget))?;
     log.release(last_seq + 1)?;
+    if is_late {
+        keep_replayed(&store, last_seq)?;
+    }
     if is_new {
         home.vfs.sync_dir(&home.dir, Cause::Recovery)?;
         home.commit_identity()?;
     }
     Ok(Opened { store, log: Some(log), report })
+}
+
+/// Checkpoints what was replayed: only then may the log let go of it.
+fn keep_replayed(store: &Store, last_seq: SeqNo) -> Result<()> {
+    let mut durable = lock(&store.durable);
+    let frozen = checkpoint::freeze(store, &durable, last_seq)?;
+    checkpoint::write(store, &mut durable, frozen, Cause::Recovery, &mut || ()).map(drop)
 }
 
 fn replay(store: &Store, home: &Home, first: SeqNo, ops: Ops<'_>, last_seq: SeqNo) -> Result<()> {

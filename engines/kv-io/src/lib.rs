@@ -19,6 +19,7 @@
 //! | [`ingest`] | sorted entries from outside: order and sizes |
 //! | [`executor`], [`sync`] | background jobs and the one way to wait for them; locks that outlive a panic |
 //! | [`latch`], [`listeners`] | closed, poisoned or read-only: what a handle still takes; who is told what happens |
+//! | [`seeded`] | bugs planted on purpose, in builds of the tests alone |
 //! | [`clock`], [`env`](mod@env) | time, randomness, and the bundle an engine is opened with |
 #![cfg_attr(
     not(test),
@@ -49,6 +50,7 @@ pub mod listeners;
 mod mapped;
 pub mod meter;
 pub mod os;
+pub mod seeded;
 pub mod sim;
 pub mod sync;
 pub mod vfs;

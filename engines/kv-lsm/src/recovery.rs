@@ -13,6 +13,7 @@ use std::sync::Arc;
 use kv_api::{Cause, Error, Result, SeqNo};
 use kv_io::commit::{CommitLog, Replayed};
 use kv_io::layout::{self, FileKind, known_files, manifest_name};
+use kv_io::seeded::{self, Bug};
 use kv_io::vfs::OpenOptions;
 use kv_io::wal::reader::Expected;
 use kv_io::wal::{LogPlace, WalOptions};
@@ -65,7 +66,7 @@ pub fn open(env: &Env, dir: &Path, options: LsmOptions) -> Result<Arc<Core>> {
         options.common.memory_budget / 4,
     );
     let space = Arc::new(space);
-    let found = survey(&home, &space)?;
+    let mut found = survey(&home, &space)?;
     let mut recovery = Recovery {
         options: &options,
         space: &space,
@@ -94,6 +95,10 @@ pub fn open(env: &Env, dir: &Path, options: LsmOptions) -> Result<Arc<Core>> {
             options,
         };
         return Ok(Core::new(parts));
+    }
+    if seeded::is(Bug::ManifestsClearedFirst) {
+        clear(&home, &found, 0)?;
+        (found.manifests, found.orphans) = (Vec::new(), Vec::new());
     }
     let flushed = recovery.flush_all()?;
     let next_id = recovery.next_id;
@@ -130,7 +135,8 @@ fn survey(home: &Home, space: &Arc<TableSpace>) -> Result<Found> {
         tables.push((*level, Table::open(space, meta.clone(), Cause::Recovery)?));
     }
     // Names that no file of ours has count too: a new file cannot have them.
-    let next_id = layout::next_id(&entries).max(live.next_id);
+    let on_disk = if seeded::is(Bug::NumbersOnDiskIgnored) { 0 } else { layout::next_id(&entries) };
+    let next_id = on_disk.max(live.next_id);
     let orphans = ids(FileKind::Table).filter(|id| !live.tables.contains_key(id)).collect();
     let version = version_of(&tables, &[]);
     if let Some((level, a, b)) = version.overlap() {

@@ -11,6 +11,7 @@ use kv_api::{Cause, Error, ErrorKind, Result, SeqNo};
 use super::BUFFER_BYTES_MAX;
 use super::frame::{FRAME_HEADER_LEN, FrameHeader, FramePlace, MARK_LEN_MAX, Mark, frame_len, padding};
 use super::segment::{CLOSED_OFFSET, SEGMENT_HEADER_LEN, SegmentFile, Segments, encode_closed};
+use crate::seeded::{self, Bug};
 
 /// A frame up to this long is copied once more so that one plain write takes it: cheaper than gathering parts.
 const COPY_BYTES_MAX: usize = 16 << 10;
@@ -104,7 +105,11 @@ impl Writer {
     }
 
     fn go_on_after(&mut self, next: SegmentFile, left_out: u64) -> Result<()> {
-        self.sync()?;
+        if seeded::is(Bug::SegmentLeftUnsynced) {
+            self.write_out()?
+        } else {
+            self.sync()?
+        }
         self.segments.activate(&next, self.next_seq + left_out)?;
         // Not synced: without the mark a lost `next` would pass for a log that ends here, with it it cannot.
         self.write_mark(Mark::Continued(next.id))?;
@@ -177,7 +182,12 @@ impl Writer {
             return Ok(());
         }
         self.write_out()?;
-        self.active.file.sync_data(Cause::Wal)?;
+        let synced = self.active.file.sync_data(Cause::Wal);
+        if synced.is_err() && seeded::is(Bug::FailedSyncRetried) {
+            self.active.file.sync_data(Cause::Wal)?;
+        } else {
+            synced?;
+        }
         self.durable_upto = self.next_seq - 1;
         Ok(())
     }
@@ -189,7 +199,11 @@ impl Writer {
     /// `Io` or `NoSpace` naming the file; the log is then broken.
     pub fn close(&mut self) -> Result<()> {
         // The mark vouches for all before it, so that must be on disk first.
-        self.sync()?;
+        if seeded::is(Bug::ClosedBeforeSync) {
+            self.write_out()?
+        } else {
+            self.sync()?
+        }
         self.write_mark(Mark::Closed)?;
         // And once more at the front: a file that lost its end says so.
         let closed = encode_closed(&self.active.sum, self.next_seq);

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use kv_api::{Cause, Direction, Event, Result};
+use kv_io::seeded::{self, Bug};
 
 use crate::compaction::CompactionTask;
 use crate::compaction::gc::Gc;
@@ -83,8 +84,11 @@ fn merge(core: &Core, task: &CompactionTask<Arc<Table>>, flush_ns: &mut u64) -> 
     let mut skyline = Skyline::new(inputs().map(|table| Arc::clone(table.tombstones())));
     let all =
         Fragments::build(inputs().flat_map(|table| table.tombstones().tombstones().collect::<Vec<_>>()));
-    let mut gc = Gc::new(core.snapshots.list());
-    let tombstones = all.pruned(gc.snapshots(), |start, end| version.is_bottom(task.to, start, end));
+    let forgotten = usize::from(seeded::is(Bug::OldestSnapshotForgotten));
+    let mut gc = Gc::new(core.snapshots.list().into_iter().skip(forgotten).collect());
+    let tombstones = all.pruned(gc.snapshots(), |start, end| {
+        version.is_bottom(task.to, start, end) || seeded::is(Bug::RangeDeleteDroppedEarly)
+    });
     let cause = Cause::Compaction { to: u8::try_from(task.to).unwrap_or(u8::MAX) };
     let next_id = || core.next_id();
     let mut output = Output::new(&core.space, &core.write_options, cause, &next_id);
@@ -132,7 +136,8 @@ fn flush_meanwhile(core: &Core) -> Result<u64> {
 
 /// True if no table below `level` may hold `key`.
 fn is_bottom(version: &Version, level: usize, key: &[u8]) -> bool {
-    version.levels().iter().skip(level + 1).all(|deeper| deeper.find(key).is_none())
+    let skipped = level + 1 + usize::from(seeded::is(Bug::TombstoneDroppedEarly));
+    version.levels().iter().skip(skipped).all(|deeper| deeper.find(key).is_none())
 }
 
 /// Decides where an output ends: at a boundary of the level below it once it has half its size, so that its own
