@@ -23,19 +23,6 @@ each_stored_engine!(
 
 const SECTOR: usize = 512;
 
-/// Sectors of the last frame that [`Left::Killed`] leaves in the log, and of the one before it.
-const UNSURE_SECTORS: usize = 9;
-
-/// True for the segment of the log that the newest frames are in.
-fn is_newest_segment(name: &str, bytes: &[u8], all: &[(String, Vec<u8>)]) -> bool {
-    let id_of = |name: &str, bytes: &[u8]| match parse_name(name) {
-        Some((FileKind::Wal, id)) if bytes.get(16..24) == Some(&id.to_le_bytes()) => Some(id),
-        _ => None,
-    };
-    let newest = all.iter().filter_map(|(name, bytes)| id_of(name, bytes)).max();
-    newest.is_some() && id_of(name, bytes) == newest
-}
-
 /// Where `id` of any kind could be mistaken for another: beside it, and above all.
 fn other_ids(id: u64) -> [u64; 4] {
     [id.saturating_sub(1), id + 1, id + 2, 1_000_000]
@@ -100,14 +87,9 @@ fn a_file_of_another_database(engine: Engine) -> Result<()> {
 fn a_sector_that_moved_or_went_blank(engine: Engine) -> Result<()> {
     for left in Left::ALL {
         let mut patient = Patient::new(engine, left, 1)?;
-        let all = patient.files()?;
-        for (name, bytes) in all.clone() {
+        for (name, bytes) in patient.files()? {
             let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-            let mut sectors = used.div_ceil(SECTOR);
-            if left == Left::Killed && is_newest_segment(&name, &bytes, &all) {
-                // The end of a log that nobody closed looks torn if it is damaged: no later frame vouches for it.
-                sectors -= UNSURE_SECTORS;
-            }
+            let sectors = used.div_ceil(SECTOR);
             let blocks = sectors / 8;
             let sector = |n: usize| &bytes[n * SECTOR..((n + 1) * SECTOR).min(bytes.len())];
             for n in (0..sectors).step_by(by_share(5, 1, 1)) {
@@ -120,16 +102,10 @@ fn a_sector_that_moved_or_went_blank(engine: Engine) -> Result<()> {
                         continue;
                     }
                     let context = format!("{left:?}: sectors {n} and {m} of {name} are swapped");
-                    // A closed log says so at its front and behind its last frame. Damage to both places at once,
-                    // together with that frame, leaves what a crash might: this one swap cannot be told.
-                    let hits_both =
-                        left == Left::Logged && name.ends_with(".wal") && (n, m) == (1, sectors - 1);
-                    if !hits_both {
-                        patient.damaged(&context, |disk, dir| {
-                            overwrite(disk, &dir.join(&name), n * SECTOR, sector(m));
-                            overwrite(disk, &dir.join(&name), m * SECTOR, sector(n));
-                        });
-                    }
+                    patient.damaged(&context, |disk, dir| {
+                        overwrite(disk, &dir.join(&name), n * SECTOR, sector(m));
+                        overwrite(disk, &dir.join(&name), m * SECTOR, sector(n));
+                    });
                     patient.damaged(
                         &format!("{left:?}: sector {n} of {name} lies at {m} too"),
                         |disk, dir| {

@@ -20,6 +20,21 @@ pub fn contents(reader: &(impl KvRead + ?Sized)) -> Result<Map> {
     Ok(found)
 }
 
+/// True if a forward scan gives exactly `expected`. Builds nothing, unlike [`contents`].
+///
+/// # Errors
+/// Those of the reader.
+pub fn is(reader: &(impl KvRead + ?Sized), expected: &Map) -> Result<bool> {
+    let mut scan = reader.scan(KeyRange::ALL, ScanOptions::FORWARD)?;
+    for (key, value) in expected {
+        match scan.next()? {
+            Some(entry) if entry.key == key && entry.value == value => {}
+            _ => return Ok(false),
+        }
+    }
+    Ok(scan.next()?.is_none())
+}
+
 /// The entries of one scan from where it stands, in its order.
 ///
 /// # Errors

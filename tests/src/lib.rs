@@ -19,6 +19,7 @@
 //! `cargo run -p tests --example seeded_bugs` plants bugs in the engines and tells which suite finds each.
 //! Every test that opens an engine ends with [`kv_api::Kv::verify`]: [`Checked`] sees to it.
 
+pub mod bars;
 pub mod check;
 pub mod checked;
 pub mod crash;

@@ -111,7 +111,7 @@ impl Load {
     }
 
     /// Bytes of log for each byte the user wrote: a frame of 32 bytes for a commit, 4 bytes for an operation, and zeros to
-    /// the next multiple of 8.
+    /// the next multiple of 8. The 64 bytes of a sync are left out: commits that wait together share them.
     pub fn log_write_amplification(&self) -> f64 {
         let batch = self.batch.max(1) as f64;
         let body = batch * (self.write_bytes() + LOG_OP_BYTES);

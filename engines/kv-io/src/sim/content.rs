@@ -14,6 +14,7 @@ const SECTOR: usize = CHUNK / u8::BITS as usize;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Content {
     len: u64,
+    /// Up to the last one that was written: what lies behind is zeros however long the file is.
     chunks: Vec<Option<Chunk>>,
 }
 
@@ -92,6 +93,9 @@ impl Content {
         while !bytes.is_empty() {
             let (chunk, within) = place(offset);
             let (head, tail) = bytes.split_at(bytes.len().min(CHUNK - within));
+            if self.chunks.len() <= chunk {
+                self.chunks.resize(chunk.saturating_add(1), None);
+            }
             if let Some(slot) = self.chunks.get_mut(chunk) {
                 let fresh = || Chunk { bytes: Arc::new([0; CHUNK]), written: 0 };
                 let target = slot.get_or_insert_with(fresh);
@@ -108,7 +112,7 @@ impl Content {
     /// Cuts the file or extends it with zeros.
     pub(super) fn set_len(&mut self, len: u64) {
         let (last, within) = place(len);
-        self.chunks.resize(last + usize::from(within > 0), None);
+        self.chunks.truncate(last.saturating_add(usize::from(within > 0)));
         if len < self.len
             && let Some(Some(chunk)) = self.chunks.get_mut(last)
         {

@@ -10,6 +10,7 @@
 //!   everything before its first operation once was on disk;
 //! * inside a segment each frame says up to where the log was on disk when it was written. Frames after a hole are
 //!   normal (the kernel writes pages in any order), unless one of them says that the hole was on disk;
+//! * behind the last frames there is none to say so: the segment's [`witness`] does, from its front;
 //! * a segment that was cut is never appended to: recovery starts a fresh one.
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use crate::vfs::Vfs;
 pub mod frame;
 pub mod reader;
 pub mod segment;
+pub mod witness;
 pub mod writer;
 
 #[cfg(test)]

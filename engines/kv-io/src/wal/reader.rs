@@ -16,9 +16,8 @@ use kv_api::limits::BATCH_BYTES_MAX;
 use kv_api::{Cause, Error, Ops, RecoveryReport, Result, SeqNo};
 
 use super::frame::{FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, FramePlace, MARK_LEN_MAX, Mark, frame_len};
-use super::segment::{
-    CLOSED_LEN, CLOSED_OFFSET, Live, SEGMENT_HEADER_LEN, SegmentHeader, check_version, decode_closed,
-};
+use super::segment::{Live, SEGMENT_HEADER_LEN, SegmentHeader, check_version};
+use super::witness::{WITNESS_LEN, WITNESS_OFFSET, Witness};
 use super::{LogPlace, SEGMENT_BYTES_MIN};
 use crate::checksum::FileSum;
 use crate::layout::{FileKind, parse_name};
@@ -32,9 +31,9 @@ pub type ReplayInto<'a> = &'a mut dyn FnMut(SeqNo, Ops<'_>, u64) -> Result<()>;
 pub const SEQ_MAX: SeqNo = 1 << 56;
 
 /// Bytes at the front of a segment that tell about it.
-const FRONT_LEN: usize = 528;
+const FRONT_LEN: usize = 1056;
 #[expect(clippy::as_conversions, reason = "a constant expression, checked by the compiler")]
-const _: () = assert!(FRONT_LEN == CLOSED_OFFSET as usize + CLOSED_LEN);
+const _: () = assert!(FRONT_LEN == WITNESS_OFFSET as usize + 2 * WITNESS_LEN);
 
 /// What the directory is expected to hold.
 #[derive(Debug, Clone, Copy)]
@@ -103,8 +102,8 @@ struct Found {
     file: Arc<dyn VfsFile>,
     sum: FileSum,
     header: Option<SegmentHeader>,
-    /// The number of the next operation when the log was closed here.
-    closed_seq: Option<SeqNo>,
+    /// What was told before the last sync.
+    witness: Option<Witness>,
 }
 
 impl Found {
@@ -161,10 +160,13 @@ fn survey(place: &LogPlace, read_only: bool) -> Result<BTreeMap<u64, Found>> {
             check_version(place, id, version)?;
         }
         let header = decoded.map(|(_, header)| header).filter(|header| header.id == id);
-        let closed = front.get(usize_of(CLOSED_OFFSET)..).unwrap_or_default();
-        let closed_seq = decode_closed(&sum, closed);
-        let segment = Found { id, file, sum, header, closed_seq };
+        let witness = Witness::decode(&sum, front.get(usize_of(WITNESS_OFFSET)..).unwrap_or_default());
+        let segment = Found { id, file, sum, header, witness };
         if header.is_none() {
+            if witness.is_some() {
+                let what = "the segment's header is damaged, and a witness of its frames follows";
+                return Err(Error::corruption(segment.file.path(), 0, what));
+            }
             let bytes = segment.read()?;
             let start = usize_of(SEGMENT_HEADER_LEN);
             if let Some((offset, _)) = segment.frames_from(&bytes, start).next() {
@@ -250,7 +252,7 @@ impl Replay<'_> {
             at = at.saturating_add(usize_of(header.frame_len()));
         }
         self.report.clean = mark == Some(Mark::Closed);
-        let has_frames = at > usize_of(SEGMENT_HEADER_LEN) || mark.is_some();
+        let has_frames = at > usize_of(SEGMENT_HEADER_LEN) || mark.is_some() || segment.witness.is_some();
         if successor.is_none() && (has_frames || self.is_newest_sure) {
             check_not_cut(segment)?;
         }
@@ -319,13 +321,14 @@ impl Replay<'_> {
         if seeded::is(Bug::DamageTakenForTail) {
             return Ok(());
         }
-        if let Some(closed_seq) = segment.closed_seq.filter(|closed_seq| *closed_seq > missing) {
-            return Err(corrupt(format!(
-                "the log was closed behind operation {}",
-                closed_seq.saturating_sub(1)
-            )));
-        }
         let mut dropped_upto = self.torn_frame_end(segment, bytes, at);
+        if let Some(witness) = segment.witness.filter(|witness| witness.next_seq() > missing) {
+            let durable_upto = witness.durable_upto;
+            if durable_upto >= missing {
+                return Err(corrupt(format!("all up to operation {durable_upto} was on disk")));
+            }
+            dropped_upto = dropped_upto.max(usize_of(witness.frames_end));
+        }
         for (offset, later) in segment.frames_from(bytes, at.saturating_add(FRAME_ALIGN)) {
             if later.durable_upto() >= missing {
                 return Err(corrupt(format!("the frame at byte {offset} says that it was on disk")));
@@ -356,14 +359,15 @@ impl Replay<'_> {
     }
 }
 
-/// A crash leaves no file shorter than it was when its header was synced, and that comes before the first frame.
+/// A crash leaves no file shorter than it was at a sync: that of its header comes before the first frame, and the
+/// witness tells of the last one.
 fn check_not_cut(segment: &Found) -> Result<()> {
     let len = segment.file.len()?;
-    if len >= SEGMENT_BYTES_MIN {
+    let len_min = segment.witness.map_or(0, |witness| witness.file_len).max(SEGMENT_BYTES_MIN);
+    if len >= len_min {
         return Ok(());
     }
-    let what =
-        format!("the segment ends here, and none is shorter than {SEGMENT_BYTES_MIN} bytes: it was cut");
+    let what = format!("the segment ends here, and it had {len_min} bytes at least: it was cut");
     Err(Error::corruption(segment.file.path(), len, what))
 }
 

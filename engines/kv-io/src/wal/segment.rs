@@ -3,8 +3,8 @@
 //! ```text
 //! | magic "KVLABWAL" | version u32 | crc u32 | id u64 | previous u64 | first_seq u64 | zeros |
 //! 0                  8             12        16       24             32              40
-//! | closed_crc u32 | zeros | closed_seq u64 | zeros | frame | frame | ..
-//! 512              516     520              528     4096
+//! | witness | witness | zeros | frame | frame | ..
+//! 992       1024      1056    4096
 //! ```
 //!
 //! * `crc` covers the other 36 bytes, seeded with the salt, the id and offset 0.
@@ -12,10 +12,8 @@
 //!   along it but may leave gaps.
 //! * `first_seq` is the number of the first operation logged here. All before it were on disk when the header was
 //!   written, and so were [`SEGMENT_BYTES_MIN`] bytes of the file: a shorter one with frames was cut.
-//! * `closed_seq` is written when the handle is closed: the number that the next operation would get. All before it
-//!   were on disk by then, so a closed log that ends earlier was cut. `closed_crc` covers the 12 bytes after it,
-//!   seeded with offset 512; zeros mean that nobody closed the log here. It has a sector of its own, so writing it
-//!   cannot harm the header.
+//! * The witness ([`super::witness`]) is written before each sync and when the log is closed. It lies in other sectors
+//!   than the header, so writing it cannot harm that.
 //!
 //! A file without a valid header and without a frame of its own is a spare that was never used, or a creation
 //! that a crash cut short. Either way nothing was ever acknowledged from it.
@@ -44,11 +42,6 @@ pub const SEGMENT_HEADER_LEN: u64 = LOG_FRAMES_OFFSET;
 pub const HEADER_FIELDS_LEN: usize = 40;
 /// The version of the log format.
 pub const WAL_VERSION: u32 = 1;
-
-/// Where it is written that the log was closed.
-pub const CLOSED_OFFSET: u64 = 512;
-/// Bytes of that.
-pub const CLOSED_LEN: usize = 16;
 
 const MAGIC: [u8; 8] = *b"KVLABWAL";
 const CRC: usize = 12;
@@ -89,24 +82,6 @@ impl SegmentHeader {
         let header = SegmentHeader { id: reader.u64()?, previous: reader.u64()?, first_seq: reader.u64()? };
         (magic == MAGIC && crc == sum.of(0, &[head, tail])).then_some((version, header))
     }
-}
-
-/// The bytes at [`CLOSED_OFFSET`] of a log that was closed when the next operation would have been `next_seq`.
-pub fn encode_closed(sum: &FileSum, next_seq: SeqNo) -> Vec<u8> {
-    let mut tail = Vec::with_capacity(CLOSED_LEN);
-    tail.put_u32(0).put_u64(next_seq);
-    let mut bytes = Vec::with_capacity(CLOSED_LEN);
-    bytes.put_u32(sum.of(CLOSED_OFFSET, &[&tail])).put_bytes(&tail);
-    bytes
-}
-
-/// The number that the next operation would have got when the log was closed; `None` if `bytes` do not tell.
-pub fn decode_closed(sum: &FileSum, bytes: &[u8]) -> Option<SeqNo> {
-    let mut reader = Reader::new(bytes.get(..CLOSED_LEN)?);
-    let crc = reader.u32()?;
-    let covered = reader.rest();
-    let (_zeros, next_seq) = (reader.u32()?, reader.u64()?);
-    (crc == sum.of(CLOSED_OFFSET, &[covered])).then_some(next_seq)
 }
 
 /// An open segment file that is prepared for frames up to some length.
@@ -389,21 +364,5 @@ mod tests {
             assert_eq!(SegmentHeader::decode(&sum, &damaged), None, "flip at {at}");
         }
         assert_eq!(SegmentHeader::decode(&FileSum::new(1, 3), &bytes), None);
-    }
-
-    #[test]
-    fn the_bytes_of_a_closed_log_are_those_of_the_picture() {
-        let sum = FileSum::new(1, 2);
-        let bytes = encode_closed(&sum, 77);
-        assert_eq!(bytes[4..], *b"\0\0\0\0M\0\0\0\0\0\0\0");
-        assert_eq!(decode_closed(&sum, &bytes), Some(77));
-        for at in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 1;
-            assert_eq!(decode_closed(&sum, &damaged), None, "flip at {at}");
-            assert_eq!(decode_closed(&sum, &bytes[..at]), None, "cut at {at}");
-        }
-        assert_eq!(decode_closed(&FileSum::new(1, 3), &bytes), None, "a recycled file forgets");
-        assert_eq!(decode_closed(&sum, &[0; CLOSED_LEN]), None, "zeros say nothing");
     }
 }

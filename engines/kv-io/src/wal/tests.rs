@@ -146,6 +146,9 @@ fn a_log_that_ends_at_any_byte_gives_a_prefix() {
                 whole = ends.iter().skip(1).filter(|end| before[..**end] == bytes[..**end]).count();
                 // Zeros alone might as well be the space after the last frame.
                 torn = bytes.get(ends[whole]..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0));
+                // Unless a witness tells that frames were on their way to the disk.
+                let has_witness = before[..1024] == bytes[..1024];
+                torn |= has_witness && synced.is_some_and(|synced| whole <= synced);
             });
             let outcome = read(&copy, 1);
             // The last byte of the header that is not zero is at 32.
@@ -163,21 +166,58 @@ fn a_log_that_ends_at_any_byte_gives_a_prefix() {
 
 #[test]
 fn a_file_that_was_cut_is_damage() {
-    for close in [false, true] {
+    for (sync, close) in [(false, false), (true, false), (false, true)] {
         let fs = TestDisk::new();
         let (_, mut writer) = new_log(&fs, WalOptions { segment_bytes: 1 << 20 });
-        let logged: Vec<_> = (0..200).map(|_| put(&mut writer, 1000, true)).collect();
+        let mut logged: Vec<_> = (0..200).map(|_| put(&mut writer, 1000, true)).collect();
         assert!(fs.len_of("000001.wal") > 2 * SEGMENT_BYTES_MIN);
+        if sync {
+            writer.sync().unwrap();
+            logged.push(put(&mut writer, 1000, true));
+            writer.sync().unwrap();
+        }
         if close {
             writer.close().unwrap();
         }
         for cut in (0..end_of(&logged)).step_by(509) {
             let copy = fs.copy();
             copy.edit("000001.wal", |bytes| bytes.truncate(cut));
-            // Cut behind the length that every segment has, a log that nobody closed looks like one torn by a crash.
-            let what = format!("cut at {cut}, closed: {close}");
+            // Cut behind the length that every segment has, a log without a sync looks like one torn by a crash.
+            let what = format!("cut at {cut}, synced: {sync}, closed: {close}");
             let survived = check_prefix(read(&copy, 1), &logged, 0, &what);
-            assert_eq!(survived, !close && cut as u64 >= SEGMENT_BYTES_MIN, "{what}");
+            assert_eq!(survived, !sync && !close && cut as u64 >= SEGMENT_BYTES_MIN, "{what}");
+        }
+    }
+}
+
+/// Groups of frames that share sectors, each synced by itself.
+#[test]
+fn of_the_synced_groups_only_the_last_may_be_torn_and_that_is_reported() {
+    let fs = TestDisk::new();
+    let (_, mut writer) = new_log(&fs, OPTIONS);
+    let mut logged = Vec::new();
+    for _ in 0..40 {
+        logged.push(put(&mut writer, 3, true));
+        writer.sync().unwrap();
+    }
+    for sector in 1..=end_of(&logged) / 512 {
+        for other in [None, Some(1), Some(2), Some(end_of(&logged) / 512)] {
+            let copy = fs.copy();
+            copy.edit("000001.wal", |bytes| {
+                let from = sector * 512..(sector + 1) * 512;
+                match other {
+                    None => bytes[from].fill(0),
+                    Some(other) => (0..512).for_each(|at| bytes.swap(from.start + at, other * 512 + at)),
+                }
+            });
+            let what = format!("sector {sector}, swapped with {other:?}");
+            let sure = logged.len() - 1;
+            let outcome = read(&copy, 1);
+            let dropped = outcome.as_ref().map(|(replayed, _)| replayed.report.tail_bytes_dropped);
+            let found = outcome.as_ref().map(|(_, found)| found.len());
+            let reported = found.is_err() || found.is_ok_and(|found| found == logged.len());
+            assert!(reported || dropped.is_ok_and(|dropped| dropped > 0), "{what}: not reported");
+            check_prefix(outcome, &logged, sure, &what);
         }
     }
 }

@@ -10,7 +10,8 @@ use kv_api::{Cause, Error, ErrorKind, Result, SeqNo};
 
 use super::BUFFER_BYTES_MAX;
 use super::frame::{FRAME_HEADER_LEN, FrameHeader, FramePlace, MARK_LEN_MAX, Mark, frame_len, padding};
-use super::segment::{CLOSED_OFFSET, SEGMENT_HEADER_LEN, SegmentFile, Segments, encode_closed};
+use super::segment::{SEGMENT_HEADER_LEN, SegmentFile, Segments};
+use super::witness::{WITNESS_OFFSET, Witness};
 use crate::seeded::{self, Bug};
 
 /// A frame up to this long is copied once more so that one plain write takes it: cheaper than gathering parts.
@@ -37,6 +38,8 @@ pub struct Writer {
     buffer_bytes_max: usize,
     next_seq: SeqNo,
     durable_upto: SeqNo,
+    /// Bytes of the active segment that the last sync found.
+    durable_len: u64,
 }
 
 impl Writer {
@@ -48,6 +51,7 @@ impl Writer {
         let active = segments.obtain()?;
         segments.activate(&active, next_seq)?;
         let buffer_bytes_max = segments.options().buffer_bytes_max();
+        let durable_len = active.prepared;
         Ok(Writer {
             segments,
             active,
@@ -56,6 +60,7 @@ impl Writer {
             buffer_bytes_max,
             next_seq,
             durable_upto: next_seq.saturating_sub(1),
+            durable_len,
         })
     }
 
@@ -115,6 +120,7 @@ impl Writer {
         self.write_mark(Mark::Continued(next.id))?;
         self.active = next;
         self.end = SEGMENT_HEADER_LEN;
+        self.durable_len = self.active.prepared;
         Ok(())
     }
 
@@ -182,6 +188,7 @@ impl Writer {
             return Ok(());
         }
         self.write_out()?;
+        self.write_witness()?;
         let synced = self.active.file.sync_data(Cause::Wal);
         if synced.is_err() && seeded::is(Bug::FailedSyncRetried) {
             self.active.file.sync_data(Cause::Wal)?;
@@ -189,7 +196,17 @@ impl Writer {
             synced?;
         }
         self.durable_upto = self.next_seq - 1;
+        self.durable_len = self.active.prepared;
         Ok(())
+    }
+
+    /// Tells at the front of the segment what was durable before the sync that comes now, and what it is for.
+    fn write_witness(&self) -> Result<()> {
+        let unsynced = u32::try_from(self.next_seq - 1 - self.durable_upto).unwrap_or(u32::MAX);
+        let (frames_end, file_len) = (self.end, self.durable_len);
+        let witness = Witness { durable_upto: self.durable_upto, frames_end, unsynced, file_len };
+        let bytes = witness.encode(&self.active.sum);
+        self.active.file.write_at(WITNESS_OFFSET, &[IoSlice::new(&bytes)], Cause::Wal)
     }
 
     /// Makes everything durable and then says so with the mark of a closed log, durable too. Nothing may be
@@ -206,8 +223,7 @@ impl Writer {
         }
         self.write_mark(Mark::Closed)?;
         // And once more at the front: a file that lost its end says so.
-        let closed = encode_closed(&self.active.sum, self.next_seq);
-        self.active.file.write_at(CLOSED_OFFSET, &[IoSlice::new(&closed)], Cause::Wal)?;
+        self.write_witness()?;
         self.active.file.sync_data(Cause::Wal)
     }
 
