@@ -4,9 +4,13 @@
 //! Takes root and 1.2 GB written in each run, so `KVLAB_TESTS=ci` or `long` only; anything missing is said. The image
 //! lies below `KVLAB_TEST_DIR`, or where cargo keeps the files of tests.
 
+mod loop_fs;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
+
+use loop_fs::Loop;
 
 /// Runs of each engine.
 const RUNS: usize = 5;
@@ -20,45 +24,6 @@ const WORKLOAD: &str = "schema = 1\nname = \"device\"\npurpose = \"to write a gi
     order = \"sequential\"\nuntil = { records = \"all\", s = 600 }\n[[phase]]\nkind = \"measure\"\n\
     ops = { update = 1.0 }\ndist = { kind = \"uniform\" }\nuntil = { ops = 40_000, s = 600 }\n[[phase]]\n\
     kind = \"drain\"\nuntil = { s = 600 }\n[[phase]]\nkind = \"verify\"\n";
-
-/// A file system of its own, gone with its image when this is dropped.
-struct Loop {
-    image: PathBuf,
-    mount: PathBuf,
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.mount).status();
-        let _ = fs::remove_file(&self.image);
-        let _ = fs::remove_dir(&self.mount);
-    }
-}
-
-fn done(command: &mut Command) -> Result<(), String> {
-    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    match command.output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(format!("{command:?}: {}", said(&output))),
-        Err(error) => Err(format!("{command:?}: {error}")),
-    }
-}
-
-impl Loop {
-    /// Makes and mounts an image below `dir`, or says why that cannot be.
-    fn mount(dir: &Path) -> Result<Loop, String> {
-        let name = format!("loop-{}", std::process::id());
-        let made = Loop { image: dir.join(format!("{name}.img")), mount: dir.join(name) };
-        let fail = |error: std::io::Error| error.to_string();
-        fs::create_dir_all(&made.mount).map_err(fail)?;
-        fs::File::create(&made.image).and_then(|file| file.set_len(IMAGE_BYTES)).map_err(fail)?;
-        // All of it now: what the kernel would write later by itself is no write of an engine.
-        let now = "lazy_itable_init=0,lazy_journal_init=0";
-        done(Command::new("mkfs.ext4").args(["-q", "-F", "-E", now]).arg(&made.image))?;
-        done(Command::new("mount").args(["-o", "loop"]).arg(&made.image).arg(&made.mount))?;
-        Ok(made)
-    }
-}
 
 fn is_wanted() -> bool {
     match std::env::var("KVLAB_TESTS").as_deref() {
@@ -88,7 +53,7 @@ fn the_device_writes_what_the_engines_say_five_times_out_of_five() {
         return;
     }
     let dir = std::env::var_os("KVLAB_TEST_DIR").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
-    let disk = match Loop::mount(Path::new(&dir)) {
+    let disk = match Loop::make(Path::new(&dir), "loop", IMAGE_BYTES) {
         Ok(disk) => disk,
         Err(why) => {
             eprintln!(

@@ -7,6 +7,7 @@
 //! | `lockstep` | do two engines, or one under two settings, end with the same contents? |
 //! | `history` | could one thread have seen what eight at once saw? |
 //! | `crash` | is a state from before the crash there, with every write that must survive it? |
+//! | `kept` | and when a process with it is really killed, again and again? |
 //! | `faults` | do failing calls and a full disk lead to typed errors and to no loss? |
 //! | `corruption` | is damage to any file found, never returned? |
 //! | `misplaced` | and a file that is missing, stale, renamed, copied or of another database? |
