@@ -140,6 +140,8 @@ fn mix() -> Mix {
         reopen_one_in: 0,
         reads: true,
         levels: true,
+        batch_ops_max: 12,
+        rest_one_in: 1,
     }
 }
 

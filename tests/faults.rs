@@ -60,6 +60,8 @@ fn steps_for(db: &Checked, seed: u64, count: usize) -> Vec<Step> {
         reopen_one_in: 0,
         reads: true,
         levels: false,
+        batch_ops_max: 12,
+        rest_one_in: 1,
     };
     Steps::new(seed, mix).take(count).collect()
 }

@@ -5,33 +5,17 @@ use proptest::prelude::*;
 use tests::driver::Driver;
 use tests::share::{Repeat, by_share, seeds, tell};
 use tests::steps::{Mix, Step, Steps};
-use tests::{Checked, Engine, Knobs, Lab, Rng, each_engine};
+use tests::{Engine, Knobs, Lab, Rng, each_engine};
 
 /// Held open at once.
 const SNAPSHOTS: usize = 8;
 const SCANS: usize = 4;
 
-/// Everything at once, within the limits of `db`.
-fn mix_for(db: &Checked) -> Mix {
-    let limits = db.limits();
-    Mix {
-        keys: 400,
-        key_bytes_max: limits.key_bytes_max.min(400),
-        value_bytes_max: limits.value_bytes_max.min(8 << 10),
-        batch_bytes_max: limits.batch_bytes_max,
-        snapshots: SNAPSHOTS,
-        scans: SCANS,
-        reopen_one_in: 500,
-        reads: true,
-        levels: true,
-    }
-}
-
 /// Runs `count` steps of `seed`. Returns how many flushes, merges and settles came under all snapshots and scans.
 fn run(engine: Engine, knobs: Knobs, seed: u64, count: usize) -> kv_api::Result<usize> {
     let lab = Lab::simulated(engine, knobs, seed);
     let mut driver = Driver::open(&lab)?;
-    let mix = mix_for(driver.db());
+    let mix = Mix::busy(&driver.db().limits());
     for (index, step) in Steps::new(seed, mix).take(count).enumerate() {
         if let Err(error) = driver.step(&step) {
             panic!("step {index}: {error}; {step:?}");
@@ -90,7 +74,7 @@ fn small_cases(engine: Engine) -> kv_api::Result<()> {
     proptest!(config, |((seed, kept) in cases)| {
         let lab = Lab::simulated(engine, Knobs::hostile(), seed);
         let mut driver = Driver::open(&lab).expect("opens");
-        let mix = Mix { keys: 12, ..mix_for(driver.db()) };
+        let mix = Mix { keys: 12, ..Mix::busy(&driver.db().limits()) };
         let steps: Vec<Step> = Steps::new(seed, mix).take(kept.len()).collect();
         for (step, _) in steps.iter().zip(&kept).filter(|(_, kept)| **kept) {
             driver.step(step).expect("no step fails");

@@ -154,6 +154,8 @@ pub fn run(plan: &Plan) -> Result<Tally> {
         reopen_one_in: 50,
         reads: false,
         levels: true,
+        batch_ops_max: 12,
+        rest_one_in: 1,
     };
     let steps: Vec<Step> = Steps::new(plan.seed, mix).take(plan.steps).collect();
     run_steps(plan, &steps)

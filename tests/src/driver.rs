@@ -24,6 +24,8 @@ pub struct Driver<'l> {
     seq: u64,
     snapshots: Vec<Option<HeldSnapshot>>,
     scans: Vec<Option<HeldScan>>,
+    /// Operations so far, see [`Driver::ops`].
+    ops: u64,
     /// What was held open at each flush, settle and compaction: snapshots and scans.
     held: Vec<(usize, usize)>,
 }
@@ -43,6 +45,7 @@ impl<'l> Driver<'l> {
             seq,
             snapshots: Vec::new(),
             scans: Vec::new(),
+            ops: 0,
             held: Vec::new(),
         })
     }
@@ -65,6 +68,7 @@ impl<'l> Driver<'l> {
     /// # Panics
     /// If the engine gives anything but what the map gives.
     pub fn step(&mut self, step: &Step) -> Result<()> {
+        self.ops += step.ops();
         match step {
             Step::Write(batch, durability) => {
                 let info = self.db().write(batch, *durability)?;
@@ -98,6 +102,12 @@ impl<'l> Driver<'l> {
                 self.live_scan(*slot, range, *direction, seek.as_deref())
             }
         }
+    }
+
+    /// Operations that both sides did in the steps so far: see [`Step::ops`]. What the checks of whole databases and
+    /// snapshots read is not among them.
+    pub fn ops(&self) -> u64 {
+        self.ops
     }
 
     fn note_held(&mut self) {

@@ -22,8 +22,12 @@ pub struct Knobs {
     pub table_bytes: u64,
     /// LSM: how much larger a level is than the one above it.
     pub size_ratio: u64,
+    /// LSM: tables in level 0 that start a compaction.
+    pub l0_trigger: u64,
     /// LSM: bits of filter per key; 0 for none.
     pub filter_bits: u32,
+    /// B+tree: per cent of the pool that is dirty when a checkpoint begins.
+    pub dirty_start: u8,
 }
 
 impl Knobs {
@@ -41,7 +45,9 @@ impl Knobs {
             block_bytes: 4096,
             table_bytes: 32 << 10,
             size_ratio: 4,
+            l0_trigger: 4,
             filter_bits: 10,
+            dirty_start: 40,
         }
     }
 
@@ -70,12 +76,19 @@ impl Knobs {
         knobs.table_bytes = *rng.pick(&[4 << 10, 8 << 10, 64 << 10]);
         knobs.size_ratio = *rng.pick(&[2, 3, 10]);
         knobs.filter_bits = *rng.pick(&[0, 1, 10]);
+        knobs.l0_trigger = *rng.pick(&[1, 4, 12]);
+        knobs.dirty_start = *rng.pick(&[1, 40, 50]);
+        knobs.common.io = *rng.pick(&[IoMode::Buffered, IoMode::Direct]);
         knobs
     }
 
     /// As options of the B+tree.
     pub fn btree(&self) -> BTreeOptions {
-        BTreeOptions { common: self.common.clone(), page_size: self.page_bytes, ..BTreeOptions::default() }
+        BTreeOptions {
+            common: self.common.clone(),
+            page_size: self.page_bytes,
+            dirty_start: self.dirty_start,
+        }
     }
 
     /// As options of the LSM tree.
@@ -86,6 +99,7 @@ impl Knobs {
             block_size: self.block_bytes,
             table_size: Some(self.table_bytes),
             size_ratio: self.size_ratio,
+            l0_trigger: self.l0_trigger,
             filter: if self.filter_bits == 0 { FilterKind::None } else { FilterKind::Classic },
             filter_bits: self.filter_bits.max(1),
             ..LsmOptions::default()

@@ -22,7 +22,11 @@ pub fn apply(map: &mut Map, batch: &Batch) {
                 map.remove(key);
             }
             Op::DeleteRange { start, end } => {
-                map.retain(|key, _| key.as_slice() < start || end.is_some_and(|end| key.as_slice() >= end));
+                let to = end.map_or(Bound::Unbounded, |end| Bound::Excluded(end.to_vec()));
+                // An inverted range is empty to an engine, and a panic to the map.
+                if end.is_none_or(|end| start < end) {
+                    map.extract_if((Bound::Included(start.to_vec()), to), |_, _| true).for_each(drop);
+                }
             }
         }
     }

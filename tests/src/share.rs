@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How wide the tests are cast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +41,25 @@ pub fn seeds(quick: u64, ci: u64, long: u64) -> Vec<u64> {
         Ok(text) => vec![text.parse().expect("KVLAB_SEED is a number")],
         Err(_) => (1..=by_share(quick, ci, long)).collect(),
     }
+}
+
+/// Calls `run` for each seed, on as many threads as there are processors: a seed that fails stops the test once the
+/// others under way are done.
+///
+/// # Panics
+/// If `run` does.
+pub fn side_by_side(seeds: &[u64], run: impl Fn(u64) + Sync) {
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    run(*seed);
+                }
+            });
+        }
+    });
 }
 
 /// Prints how much a passing test tried, whatever the test harness captures: "ok" alone does not say that.

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use kv_api::{Batch, Direction, Durability, KeyRange, OwnedRange};
+use kv_api::{Batch, Direction, Durability, KeyRange, Limits, OwnedRange};
 
 use crate::rng::Rng;
 
@@ -52,6 +52,21 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// Operations of the step: each of a batch or an ingest, each key asked for, each opening and each seek of a scan; one
+    /// for any other step.
+    pub fn ops(&self) -> u64 {
+        let count = match self {
+            Step::Write(batch, _) => batch.len(),
+            Step::Ingest(entries) => entries.len(),
+            Step::Get(keys) => keys.len(),
+            Step::Scan { seeks, .. } => 1 + seeks.len(),
+            _ => 1,
+        };
+        count as u64
+    }
+}
+
 /// What a stream of steps may contain.
 #[derive(Debug, Clone)]
 pub struct Mix {
@@ -73,6 +88,43 @@ pub struct Mix {
     pub reads: bool,
     /// True if batches are written at all levels, else at `Disk` alone.
     pub levels: bool,
+    /// Most operations of a batch.
+    pub batch_ops_max: usize,
+    /// Of the steps that read, hold or tidy, one in so many is done and a write comes in place of the others: 1 for all.
+    /// They cost the most, so a long run has more operations with fewer of them.
+    pub rest_one_in: usize,
+}
+
+impl Mix {
+    /// Small batches at all levels, reads, eight snapshots and four scans held open: what the model suites begin with.
+    pub fn busy(limits: &Limits) -> Mix {
+        Mix {
+            keys: 400,
+            key_bytes_max: limits.key_bytes_max.min(400),
+            value_bytes_max: limits.value_bytes_max.min(8 << 10),
+            batch_bytes_max: limits.batch_bytes_max,
+            snapshots: 8,
+            scans: 4,
+            reopen_one_in: 500,
+            reads: true,
+            levels: true,
+            batch_ops_max: 12,
+            rest_one_in: 1,
+        }
+    }
+
+    /// A mix with every choice drawn at random, for an engine with these limits.
+    pub fn random(limits: &Limits, rng: &mut Rng) -> Mix {
+        Mix {
+            keys: *rng.pick(&[12, 100, 400, 2000]),
+            key_bytes_max: limits.key_bytes_max.min(*rng.pick(&[8, 24, 400])),
+            value_bytes_max: limits.value_bytes_max.min(*rng.pick(&[8, 300, 8 << 10])),
+            reopen_one_in: *rng.pick(&[500, 2000, 8000]),
+            batch_ops_max: *rng.pick(&[2, 12, 60]),
+            rest_one_in: *rng.pick(&[2, 4, 8]),
+            ..Mix::busy(limits)
+        }
+    }
 }
 
 /// An endless stream of steps.
@@ -175,7 +227,7 @@ impl Steps {
 
     fn write(&mut self) -> Step {
         let mut batch = Batch::new();
-        let ops = if self.rng.one_in(3) { 1 + self.rng.below(12) } else { 1 };
+        let ops = if self.rng.one_in(3) { 1 + self.rng.below(self.mix.batch_ops_max) } else { 1 };
         for _ in 0..ops {
             let before = batch.clone();
             self.op(&mut batch);
@@ -237,7 +289,11 @@ impl Iterator for Steps {
     type Item = Step;
 
     fn next(&mut self) -> Option<Step> {
-        Some(match self.rng.below(100) {
+        let kind = match self.rng.below(100) {
+            kind @ 2..36 if self.mix.rest_one_in > 1 && !self.rng.one_in(self.mix.rest_one_in) => kind + 36,
+            kind => kind,
+        };
+        Some(match kind {
             0..=1 if self.reopens() => Step::Reopen { close: self.rng.one_in(2) },
             2..=7 => self.upkeep(),
             8..=13 if self.mix.reads => self.scan(),
