@@ -14,9 +14,11 @@ each_stored_engine!(
     bytes_flipped_in_data_files,
     bytes_flipped_in_the_log,
     bytes_flipped_after_a_kill,
+    bytes_flipped_in_groups_after_a_kill,
     bytes_flipped_after_an_ingest,
     lengths_of_a_closed_database,
     lengths_after_a_kill,
+    lengths_of_groups_after_a_kill,
     lengths_after_an_ingest
 );
 
@@ -103,6 +105,12 @@ fn bytes_flipped_after_a_kill(engine: Engine) -> Result<()> {
     Ok(())
 }
 
+fn bytes_flipped_in_groups_after_a_kill(engine: Engine) -> Result<()> {
+    let patient = flip(engine, Left::Grouped, by_share(97, 1, 1), |name| name.ends_with(".wal"))?;
+    patient.expect(|tally| tally.refused > 0 && tally.cut > 0, "the last sync group may be cut");
+    Ok(())
+}
+
 fn bytes_flipped_after_an_ingest(engine: Engine) -> Result<()> {
     let patient = flip(engine, Left::Ingested, by_share(97, 1, 1), |_| true)?;
     patient.expect(|tally| tally.refused > 0 && tally.cut == 0, "no damage was found");
@@ -119,6 +127,12 @@ fn lengths_of_a_closed_database(engine: Engine) -> Result<()> {
 
 fn lengths_after_a_kill(engine: Engine) -> Result<()> {
     let patient = cut(engine, Left::Killed, by_share(20, usize::MAX, usize::MAX))?;
+    patient.expect(|tally| tally.refused > 0, "no damage was found");
+    Ok(())
+}
+
+fn lengths_of_groups_after_a_kill(engine: Engine) -> Result<()> {
+    let patient = cut(engine, Left::Grouped, by_share(20, 2000, usize::MAX))?;
     patient.expect(|tally| tally.refused > 0, "no damage was found");
     Ok(())
 }

@@ -176,7 +176,7 @@ fn a_file_that_went_and_came_back(engine: Engine) -> Result<()> {
         }
     }
     patient.map = tests::check::contents(&*db)?;
-    patient.without_last = None;
+    patient.before_last.clear();
     drop(db);
     let now: BTreeSet<String> = patient.files()?.into_iter().map(|(name, _)| name).collect();
     let gone: Vec<_> = before.iter().filter(|(name, _)| !now.contains(name)).collect();

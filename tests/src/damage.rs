@@ -56,9 +56,9 @@ pub struct Patient {
     pub disk: Arc<SimVfs>,
     /// What it holds.
     pub map: Map,
-    /// What it holds without the frames of the last sync group: damage to the end of a log that nobody closed cannot be
-    /// told from what a crash leaves, so these may be cut, if recovery says so. `None`: nothing may be missing.
-    pub without_last: Option<Map>,
+    /// What it held before each batch of the last sync group, if nobody closed it: damage to the end of such a log cannot
+    /// be told from what a crash leaves, so these batches may be cut, if recovery says so.
+    pub before_last: Vec<Map>,
     /// What happened to the copies so far.
     pub tally: Tally,
     /// Copies damaged so far: each asks for other keys.
@@ -67,6 +67,10 @@ pub struct Patient {
 
 /// Every how many keys one is asked for by itself; the scan reads all of them.
 const GETS_STEP: usize = 7;
+
+/// The levels of a group of batches: the last one syncs them all.
+const GROUP: [Durability; 5] =
+    [Durability::Memory, Durability::Memory, Durability::Os, Durability::Memory, Durability::Disk];
 
 /// How a database is left before it is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,13 +81,15 @@ pub enum Left {
     Logged,
     /// The process died: some in data files, the newest in the log.
     Killed,
+    /// The process died; the log holds groups of batches of all levels, synced together.
+    Grouped,
     /// The process died right after it had ingested entries, which are in no log.
     Ingested,
 }
 
 impl Left {
     /// All of them.
-    pub const ALL: [Left; 4] = [Left::Flushed, Left::Logged, Left::Killed, Left::Ingested];
+    pub const ALL: [Left; 5] = [Left::Flushed, Left::Logged, Left::Killed, Left::Grouped, Left::Ingested];
 }
 
 /// An engine with the smallest settings over `disk`.
@@ -117,15 +123,25 @@ impl Patient {
             db.flush()?;
             db.settle(std::time::Duration::from_secs(60))?;
         }
-        let mut without_last = None;
+        let mut before_last = Vec::new();
         match left {
             Left::Flushed | Left::Logged => {}
             // Enough for the log to go on in a further segment.
             Left::Killed => {
                 for n in 0..40_u8 {
-                    without_last = Some(check::contents(&*db)?);
+                    before_last = vec![check::contents(&*db)?];
                     let len = if n % 4 == 3 { 7000 } else { 100 };
                     db.put(&[b'l', n], &vec![n; len], Durability::Disk)?;
+                }
+            }
+            Left::Grouped => {
+                for group in 0..10_u8 {
+                    before_last.clear();
+                    for (n, level) in GROUP.into_iter().enumerate() {
+                        before_last.push(check::contents(&*db)?);
+                        let value = vec![group; if n == 1 { 3000 } else { 40 + n }];
+                        db.put(&[b'n', group, n as u8], &value, level)?;
+                    }
                 }
             }
             Left::Ingested => {
@@ -139,7 +155,7 @@ impl Patient {
             db.close()?;
         }
         drop(db);
-        Ok(Patient { engine, disk, map, without_last, tally: Tally::default(), cases: 0 })
+        Ok(Patient { engine, disk, map, before_last, tally: Tally::default(), cases: 0 })
     }
 
     /// Damages a copy of the disk and reads everything from it.
@@ -196,28 +212,32 @@ impl Patient {
             }
         };
         let has_cut = kv.recovery().tail_bytes_dropped > 0;
-        let cut = self.without_last.as_ref().filter(|_| has_cut);
-        let (expected, mut all) = match (check::is(&*kv, &self.map), cut) {
-            (Ok(true), _) => (&self.map, true),
-            (Ok(false), Some(cut)) if check::is(&*kv, cut).is_ok_and(|is| is) => (cut, true),
-            (Ok(false), _) => {
-                let found = check::contents(&*kv).map(|found| found.len());
-                panic!(
-                    "{context}: a scan gives wrong contents without an error: {found:?} entries, expected {}; tail cut: \
-                     {has_cut}",
-                    self.map.len()
-                )
-            }
-            (Err(error), _) => {
+        let cut = || self.before_last.iter().find(|cut| check::is(&*kv, cut).is_ok_and(|is| is));
+        let (expected, mut all) = match check::is(&*kv, &self.map) {
+            Ok(true) => (&self.map, true),
+            Ok(false) => match cut().filter(|_| has_cut) {
+                Some(expected) => (expected, true),
+                None => {
+                    let found = check::contents(&*kv).map(|found| found.len());
+                    panic!(
+                        "{context}: a scan gives wrong contents without an error: {found:?} entries, expected {}; tail \
+                         cut: {has_cut}",
+                        self.map.len()
+                    )
+                }
+            },
+            Err(error) => {
                 check_typed(&error, context);
-                (cut.unwrap_or(&self.map), false)
+                (&self.map, false)
             }
         };
-        for (key, value) in self.map.iter().skip(self.cases % GETS_STEP).step_by(GETS_STEP) {
+        for key in self.map.keys().skip(self.cases % GETS_STEP).step_by(GETS_STEP) {
             match kv.get(key) {
                 Ok(found) => {
                     let right = expected.get(key).map(Vec::as_slice);
-                    let is_right = found.as_deref() == right || !all && found.as_deref() == Some(value);
+                    let mut cuts = self.before_last.iter().filter(|_| has_cut && !all);
+                    let is_right = found.as_deref() == right
+                        || cuts.any(|cut| cut.get(key).map(Vec::as_slice) == found.as_deref());
                     assert!(is_right, "{context}: get {} gives a wrong value", key.escape_ascii());
                 }
                 Err(error) => {

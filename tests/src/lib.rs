@@ -10,6 +10,7 @@
 //! | `kept` | and when a process with it is really killed, again and again? |
 //! | `faults` | do failing calls and a full disk lead to typed errors and to no loss? |
 //! | `corruption` | is damage to any file found, never returned? |
+//! | `wal` | and damage to frames of the log: blank, doubled, swapped, left out, foreign? |
 //! | `misplaced` | and a file that is missing, stale, renamed, copied or of another database? |
 //! | `format` | are the bytes on disk those of the last version? |
 //! | `amplification` | does the meter count exactly what moved? |
