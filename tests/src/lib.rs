@@ -12,6 +12,7 @@
 //! | `corruption` | is damage to any file found, never returned? |
 //! | `wal` | and damage to frames of the log: blank, doubled, swapped, left out, foreign? |
 //! | `misplaced` | and a file that is missing, stale, renamed, copied or of another database? |
+//! | `corpus` | does what fuzzing once found still hold? |
 //! | `format` | are the bytes on disk those of the last version? |
 //! | `amplification` | does the meter count exactly what moved? |
 //! | `scripts` | is what a student sees what happens? |
@@ -27,6 +28,7 @@ pub mod checked;
 pub mod crash;
 pub mod damage;
 pub mod driver;
+pub mod fuzz;
 pub mod knobs;
 pub mod lab;
 pub mod linear;

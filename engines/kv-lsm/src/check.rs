@@ -2,7 +2,7 @@
 //! report, it is no error.
 //!
 //! Per table: every section's checksum, the props against the manifest, every block's checksum, the order of
-//! entries, their keys inside the table's bounds, the counts, every key in the filter. Per level: no two tables
+//! entries, their keys inside the table's bounds, the counts, every key in the filter, every entry found by a search. Per level: no two tables
 //! overlap. Then everything is read once as a user would: a live entry counts once.
 
 use std::sync::Arc;
@@ -85,6 +85,9 @@ fn check_table(table: &Arc<Table>) -> Result<()> {
         }
         if !meta.covers(entry.key) {
             return wrong(format!("entry {} lies outside the table's bounds", found.entries));
+        }
+        if !cursor.is_found_by_search() {
+            return wrong(format!("a search does not find entry {}", found.entries));
         }
         if !table.may_hold(&FilterHash::of(hash64(entry.key))) {
             return wrong(format!("the filter denies entry {}", found.entries));

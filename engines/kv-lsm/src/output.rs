@@ -72,9 +72,15 @@ impl<'a> Output<'a> {
     /// Adds an entry to the table being written.
     ///
     /// # Errors
-    /// `Io`, `NoSpace`.
+    /// `Io`, `NoSpace`; `Corruption` if the entry lies before one that was added.
     pub fn add(&mut self, entry: Entry<'_>) -> Result<()> {
-        self.writer()?.add(entry)
+        let is_behind_cut = self.start.as_deref().is_none_or(|start| entry.key >= start);
+        let writer = self.writer()?;
+        if !is_behind_cut {
+            let what = "an entry that a table is written from is out of order";
+            return Err(kv_api::Error::corruption(writer.path(), 0, what));
+        }
+        writer.add(entry)
     }
 
     /// Ends the table being written before `next_key`, with its share of `tombstones`; what follows goes to a new

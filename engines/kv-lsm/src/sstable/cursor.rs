@@ -73,6 +73,17 @@ impl TableCursor {
         self.table.index().len()
     }
 
+    /// True if a search for the entry it stands on ends there: what a check asks beside the order of entries. True past
+    /// the end.
+    pub fn is_found_by_search(&self) -> bool {
+        let Some(block) = &self.block else { return true };
+        let index = self.table.index();
+        let first = index.find(&self.key);
+        first <= self.block_no
+            && (first..self.block_no).all(|block_no| index.is_separator(block_no, &self.key))
+            && block.stored(self.at).is_some_and(|own| block.lower_bound(&self.key, own.tag) == self.at)
+    }
+
     fn load(&mut self, block_no: usize) -> Result<Arc<Block>> {
         if self.ahead_from != block_no || self.ahead.is_empty() {
             self.ahead.clear();

@@ -13,7 +13,7 @@ use kv_io::layout::table_name;
 use kv_io::vfs::{DIRECT_ALIGN, OpenOptions};
 use kv_io::{Vfs, VfsFile};
 
-use crate::entry::{Entry, Kind, hash64, successor};
+use crate::entry::{Entry, Kind, Tag, hash64, successor};
 use crate::num::{round_up, to_u64, wide};
 use crate::range_tombstone::Fragments;
 use crate::sstable::block::{BlockBuilder, HEADER_LEN, SHARED_LEN_MAX, entry_len};
@@ -107,6 +107,7 @@ pub struct TableWriter {
     hashes: Vec<u64>,
     meta: TableMeta,
     last_key: Vec<u8>,
+    last_tag: Tag,
     any: bool,
 }
 
@@ -139,6 +140,7 @@ impl TableWriter {
             hashes: Vec::new(),
             meta: TableMeta { id, seq_min: SeqNo::MAX, ..TableMeta::default() },
             last_key: Vec::new(),
+            last_tag: Tag::NEWEST,
             any: false,
         })
     }
@@ -162,8 +164,14 @@ impl TableWriter {
     /// Adds an entry, which must lie after the last one.
     ///
     /// # Errors
-    /// `Io` or `NoSpace`: the table is to be abandoned.
+    /// `Io` or `NoSpace`: the table is to be abandoned. `Corruption` if the entry does not lie there: what it comes from
+    /// is damaged behind a checksum that is right.
     pub fn add(&mut self, entry: Entry<'_>) -> Result<()> {
+        let order = self.last_key.as_slice().cmp(entry.key);
+        if self.any && order.then_with(|| entry.tag.cmp(&self.last_tag)).is_ge() {
+            let what = "an entry that a table is written from is out of order";
+            return Err(Error::corruption(&self.path, self.sink.position(), what));
+        }
         if !self.builder.is_empty() && self.is_block_full(entry) {
             self.finish_block()?;
         }
@@ -173,12 +181,13 @@ impl TableWriter {
         if !self.any {
             self.meta.smallest = entry.key.to_vec();
         }
-        if self.options.filter == FilterKind::Classic && (!self.any || self.last_key != entry.key) {
+        if self.options.filter == FilterKind::Classic && (!self.any || order.is_ne()) {
             self.hashes.push(hash64(entry.key));
         }
         self.any = true;
         self.last_key.clear();
         self.last_key.extend_from_slice(entry.key);
+        self.last_tag = entry.tag;
         self.meta.entries += 1;
         self.meta.tombstones += u64::from(entry.tag.kind() == Kind::Delete);
         self.meta.user_bytes += to_u64(entry.key.len() + entry.value.len());

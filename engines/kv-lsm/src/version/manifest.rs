@@ -110,7 +110,7 @@ pub fn load(vfs: &dyn Vfs, dir: &Path, salt: u64, id: u64) -> Result<(Live, u64)
         };
         let edit = VersionEdit::decode(payload)
             .ok_or_else(|| Error::corruption(&path, to_u64(at), "an edit of the manifest cannot be read"))?;
-        if !live.apply(&edit) {
+        if !live.apply(&edit) || live.replay_from == 0 {
             let what = "an edit of the manifest does not fit those before it";
             return Err(Error::corruption(&path, to_u64(at), what));
         }

@@ -1,0 +1,4 @@
+//! A manifest, loaded and written anew: see `tests::fuzz::parts`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tests::fuzz::parts::manifest(bytes));

@@ -1,0 +1,4 @@
+//! A log of several segments, replayed: see `tests::fuzz::parts`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tests::fuzz::parts::wal(bytes));

@@ -1,0 +1,37 @@
+//! What fuzzing found interesting, run again: every input of `fuzz/corpus` and those that fuzzing begins with. Each ends
+//! in answers or typed errors, whatever it says.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tests::fuzz::{TARGETS, corpus};
+use tests::share::tell;
+
+/// Runs one target over all its inputs.
+fn replay(name: &str) {
+    let target = TARGETS.iter().find(|target| target.name == name).expect("a target of that name");
+    let mut inputs: Vec<_> =
+        (target.seeds)().into_iter().enumerate().map(|(n, bytes)| (format!("seed {n}"), bytes)).collect();
+    assert!(!inputs.is_empty(), "{name} has nothing to begin with");
+    let files = fs::read_dir(corpus(name)).expect("a folder of committed inputs");
+    for entry in files {
+        let path = entry.expect("an entry").path();
+        inputs.push((path.display().to_string(), fs::read(&path).expect("reads")));
+    }
+    inputs.sort();
+    for (name, bytes) in &inputs {
+        let run = catch_unwind(AssertUnwindSafe(|| (target.run)(bytes)));
+        assert!(
+            run.is_ok(),
+            "{name}: broken by {name}; repeat with: cargo test -p tests --test corpus {}",
+            target.name
+        );
+    }
+    tell(&format!("{name}: {} inputs replayed", inputs.len()));
+}
+
+macro_rules! replays {
+    ($($target:ident),+) => { $( #[test] fn $target() { replay(stringify!($target)); } )+ };
+}
+
+replays!(open_dir_image, table, page, wal, manifest, ops_vs_model, ops_and_faults);
