@@ -1,11 +1,15 @@
 //! What fuzzing found interesting, run again: every input of `fuzz/corpus` and those that fuzzing begins with. Each ends
-//! in answers or typed errors, whatever it says.
+//! in answers or typed errors, whatever it says, within the bars on memory and time.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use tests::bars;
 use tests::fuzz::{TARGETS, corpus};
 use tests::share::tell;
+
+/// No file of a case is longer.
+const FILE_BYTES: u64 = 256 << 10;
 
 /// Runs one target over all its inputs.
 fn replay(name: &str) {
@@ -19,15 +23,26 @@ fn replay(name: &str) {
         inputs.push((path.display().to_string(), fs::read(&path).expect("reads")));
     }
     inputs.sort();
+    let mut most = bars::Used::default();
+    // What is made once for all cases is no case's own.
+    (target.run)(&[]);
     for (name, bytes) in &inputs {
-        let run = catch_unwind(AssertUnwindSafe(|| (target.run)(bytes)));
+        let (run, used) = bars::used(|| catch_unwind(AssertUnwindSafe(|| (target.run)(bytes))));
+        used.check(FILE_BYTES, name);
+        most = most.max(used);
         assert!(
             run.is_ok(),
-            "{name}: broken by {name}; repeat with: cargo test -p tests --test corpus {}",
+            "broken by {name}; repeat with: cargo test -p tests --test corpus {}",
             target.name
         );
     }
-    tell(&format!("{name}: {} inputs replayed", inputs.len()));
+    tell(&format!(
+        "{}: {} inputs replayed, at most {} bytes held, {:?}",
+        target.name,
+        inputs.len(),
+        most.bytes_max,
+        most.cpu
+    ));
 }
 
 macro_rules! replays {

@@ -14,7 +14,8 @@ use kv_io::sim::SimVfs;
 use kv_io::wal::LogPlace;
 use kv_io::wal::frame::{FrameHeader, FramePlace, Mark, padding};
 use kv_io::wal::reader::{Expected, replay};
-use kv_io::wal::segment::{SegmentHeader, encode_closed};
+use kv_io::wal::segment::SegmentHeader;
+use kv_io::wal::witness::{WITNESS_OFFSET, Witness};
 use kv_lsm::cursor::Cursor;
 use kv_lsm::entry::Tag;
 use kv_lsm::sstable::TableMeta;
@@ -275,7 +276,7 @@ pub fn wal(bytes: &[u8]) {
     }
 }
 
-/// One segment: its header, whether it was closed, and its frames.
+/// One segment: its header, its frames, and its witness.
 fn segment(input: &mut Input<'_>, id: u64, next_seq: &mut SeqNo) -> Vec<u8> {
     let sum = FileSum::new(SALT, id);
     let mut bytes = vec![0; 64 << 10];
@@ -305,9 +306,15 @@ fn segment(input: &mut Input<'_>, id: u64, next_seq: &mut SeqNo) -> Vec<u8> {
         at = end.next_multiple_of(8);
     }
     match input.byte() & 7 {
-        1 => {
-            let closed = encode_closed(&sum, if input.byte() & 1 == 0 { *next_seq } else { 9 });
-            bytes[512..512 + closed.len()].copy_from_slice(&closed);
+        1 | 4 => {
+            let witness = Witness {
+                durable_upto: next_seq.saturating_sub(u64::from(input.byte() & 7)),
+                frames_end: at as u64,
+                unsynced: u32::from(input.byte() & 7),
+                file_len: 64 << 10,
+            };
+            let (front, copies) = (WITNESS_OFFSET as usize, witness.encode(&sum));
+            bytes[front..front + copies.len()].copy_from_slice(&copies);
         }
         2 => bytes.truncate(usize::from(input.short())),
         3 => bytes[usize::from(input.short())] ^= input.byte(),

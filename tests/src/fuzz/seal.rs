@@ -60,7 +60,7 @@ fn identity(bytes: &mut [u8]) {
     seal(bytes, end, 0..end, 0, &FileSum::new(0, 0));
 }
 
-/// A segment of the log: its header, the mark of a close, and every frame as far as lengths lead. Behind the last one a
+/// A segment of the log: its header, both witnesses, and every frame as far as lengths lead. Behind the last one a
 /// recycled segment has bytes of its earlier life, which stay what they are.
 fn segment(bytes: &mut [u8], before: &[u8], id: u64, sum: &FileSum) {
     let is_changed = bytes.get(..40) != before.get(..40);
@@ -68,8 +68,10 @@ fn segment(bytes: &mut [u8], before: &[u8], id: u64, sum: &FileSum) {
         let crc = sum.of(0, &[head, tail]);
         set(bytes, 12, crc);
     }
-    if bytes.get(512..528) != before.get(512..528) {
-        seal(bytes, 512, 516..528, 512, sum);
+    for at in [992, 1024] {
+        if bytes.get(at..at + 32) != before.get(at..at + 32) {
+            seal(bytes, at, at + 4..at + 32, at as u64, sum);
+        }
     }
     let mut at = 4096;
     while let (Some(len), Some(head)) = (u32_at(bytes, at + 8), bytes.get(at..at + 32)) {
