@@ -9,6 +9,9 @@
 //! | `crash` | is a state from before the crash there, with every write that must survive it? |
 //! | `kept` | and when a process with it is really killed, again and again? |
 //! | `faults` | do failing calls and a full disk lead to typed errors and to no loss? |
+//! | `soak` | does anything grow, or go wrong, when it runs for long and calls fail now and then? |
+//! | `limits` | do large offsets, many tables, odd paths and floods of empty values work? |
+//! | `real` | what about quotas, few handles, odd modes, a full disk, second processes? |
 //! | `corruption` | is damage to any file found, never returned? |
 //! | `wal` | and damage to frames of the log: blank, doubled, swapped, left out, foreign? |
 //! | `misplaced` | and a file that is missing, stale, renamed, copied or of another database? |
@@ -28,6 +31,7 @@ pub mod checked;
 pub mod crash;
 pub mod damage;
 pub mod driver;
+pub mod flaky;
 pub mod fuzz;
 pub mod knobs;
 pub mod lab;

@@ -337,6 +337,18 @@ mod tests {
     }
 
     #[test]
+    fn pages_beyond_four_tebibytes_have_places_of_their_own() {
+        assert_eq!(PageId(1 << 20).offset(4096), 1 << 32);
+        assert_eq!(PageId(1 << 30).offset(4096), 1 << 42);
+        assert_eq!(PageId(u32::MAX).offset(PAGE_BYTES_MAX), (u64::from(u32::MAX)) << 16);
+        let (sum, far) = (FileSum::new(7, 1), PageId(1 << 30));
+        let mut disk = vec![0; 512];
+        Page::blank(512, far, 3, Kind::Leaf, 0).to_disk(&mut disk, &sum);
+        assert!(Page::from_disk(&disk, far, &sum, None).is_ok());
+        assert!(Page::from_disk(&disk, PageId(0), &sum, None).is_err());
+    }
+
+    #[test]
     fn a_rebuilt_page_keeps_its_memory() {
         let mut page = Page::blank(512, PageId(1), 1, Kind::Leaf, 0);
         let place = page.bytes().as_ptr();

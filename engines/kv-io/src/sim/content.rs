@@ -3,7 +3,7 @@
 //! A copy costs one reference per 4 KiB, so a crash image of a small disk costs about as much as listing it.
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 const CHUNK: usize = 4096;
 
@@ -23,6 +23,14 @@ struct Chunk {
     bytes: Arc<[u8; CHUNK]>,
     /// A bit for each sector that was written to, in part or whole.
     written: u8,
+}
+
+const ZEROS: [u8; CHUNK] = [0; CHUNK];
+
+/// The one chunk of zeros that all files share: a database of gigabytes of zeros takes hardly any memory.
+fn zeros() -> Arc<[u8; CHUNK]> {
+    static SHARED: OnceLock<Arc<[u8; CHUNK]>> = OnceLock::new();
+    Arc::clone(SHARED.get_or_init(|| Arc::new(ZEROS)))
 }
 
 /// The bits of the sectors that `from..to` of a chunk touches.
@@ -97,6 +105,11 @@ impl Content {
                 self.chunks.resize(chunk.saturating_add(1), None);
             }
             if let Some(slot) = self.chunks.get_mut(chunk) {
+                if *head == ZEROS {
+                    *slot = Some(Chunk { bytes: zeros(), written: u8::MAX });
+                    (offset, bytes) = (offset + head.len() as u64, tail);
+                    continue;
+                }
                 let fresh = || Chunk { bytes: Arc::new([0; CHUNK]), written: 0 };
                 let target = slot.get_or_insert_with(fresh);
                 target.written |= sectors(within, within + head.len());

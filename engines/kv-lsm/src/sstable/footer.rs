@@ -138,6 +138,28 @@ mod tests {
     }
 
     #[test]
+    fn places_beyond_four_tebibytes_come_back() {
+        let sum = FileSum::new(7, 12);
+        let far = 1 << 42;
+        let section = |offset, len| Section { offset: far + offset, len, crc: 5 };
+        let footer = Footer {
+            data_len: far,
+            tombstones: section(0, 0),
+            index: section(0, 5 << 32),
+            filter: section(5 << 32, 50),
+            props: section((5 << 32) + 50, 30),
+            ..footer()
+        };
+        let at = far + (6 << 32);
+        let bytes = footer.encode(&sum, at);
+        assert_eq!(Footer::decode(&bytes, &sum, at, 12), Ok(footer));
+        assert!(
+            Footer::decode(&bytes, &sum, at & 0xFFFF_FFFF, 12).is_err(),
+            "the place is part of the checksum"
+        );
+    }
+
+    #[test]
     fn every_flip_cut_and_displacement_is_found() {
         let sum = FileSum::new(7, 12);
         let bytes = footer().encode(&sum, 9000);

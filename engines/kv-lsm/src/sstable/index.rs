@@ -264,6 +264,17 @@ mod tests {
     }
 
     #[test]
+    fn blocks_beyond_four_tebibytes_are_found_at_their_place() {
+        let (far, mut builder, mut out) = (1_u64 << 42, IndexBuilder::default(), Vec::new());
+        builder.add(0, 4096, b"a", Some(b"c"));
+        builder.add(far, 4096, b"d", None);
+        builder.finish(&mut out, far + 8192, 4096);
+        let index = Index::decode(&out, 4096, far + 8192).unwrap();
+        assert_eq!((index.place(0), index.place(1)), (Some(0..far), Some(far..far + 8192)));
+        assert_eq!((index.find(b"a"), index.find(b"d")), (0, 1));
+    }
+
+    #[test]
     fn a_long_tie_of_heads_is_searched_by_the_rest() {
         let key = |n: u32| format!("{}the same for all{n:05}", if n == 0 { 'a' } else { 'b' }).into_bytes();
         let keys: Vec<Vec<u8>> = (0..1000).map(|n| key(2 * n)).collect();
