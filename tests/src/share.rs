@@ -68,35 +68,54 @@ pub fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// Part of the name of the one case to run, if `KVLAB_CASE` names one.
+pub fn only_case() -> Option<String> {
+    std::env::var("KVLAB_CASE").ok().filter(|case| !case.is_empty())
+}
+
+/// True unless one seed or one case was asked for: only then can a test ask itself whether it tried enough.
+pub fn is_whole() -> bool {
+    std::env::var_os("KVLAB_SEED").is_none() && only_case().is_none()
+}
+
 /// The command that repeats one case: printed by every failure of a seeded test.
-pub fn repeat(suite: &str, test: &str, seed: u64) -> String {
+pub fn repeat(suite: &str, test: &str, case: &str, seed: u64) -> String {
     let share = match share() {
         Share::Quick => "",
         Share::Ci => "KVLAB_TESTS=ci ",
         Share::Long => "KVLAB_TESTS=long ",
     };
-    format!("repeat with: {share}KVLAB_SEED={seed} cargo test -p tests --test {suite} {test}")
+    let case = if case.is_empty() { String::new() } else { format!("KVLAB_CASE='{case}' ") };
+    format!("repeat with: {share}{case}KVLAB_SEED={seed} cargo test -p tests --test {suite} {test}")
 }
 
 /// While this is alive, a failing test prints how to repeat it.
 #[derive(Debug)]
 pub struct Repeat {
     suite: &'static str,
-    test: &'static str,
+    test: String,
+    case: String,
     seed: u64,
 }
 
 impl Repeat {
     /// For one seed of a test.
-    pub fn new(suite: &'static str, test: &'static str, seed: u64) -> Repeat {
-        Repeat { suite, test, seed }
+    pub fn new(suite: &'static str, test: impl Into<String>, seed: u64) -> Repeat {
+        Repeat { suite, test: test.into(), case: String::new(), seed }
+    }
+
+    /// For one case of a test that has several: what `KVLAB_CASE` selects.
+    #[must_use]
+    pub fn with_case(mut self, case: impl Into<String>) -> Repeat {
+        self.case = case.into();
+        self
     }
 }
 
 impl Drop for Repeat {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", repeat(self.suite, self.test, self.seed));
+            eprintln!("{}", repeat(self.suite, &self.test, &self.case, self.seed));
         }
     }
 }

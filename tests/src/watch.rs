@@ -1,23 +1,46 @@
 //! A file system that calls back before every operation that can change the disk: where a crash may happen.
 
 use std::io::IoSlice;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kv_api::{Cause, Result};
 use kv_io::vfs::{DirEntry, LockGuard, Map, OpenOptions, ReadRequest, Vfs, VfsFile};
 
 /// What is about to happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
+#[derive(Debug, Clone, Copy)]
+pub enum Moment<'a> {
     /// A sync of a file or directory.
     Sync,
+    /// A write to a file.
+    Write {
+        /// The file.
+        path: &'a Path,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// What.
+        parts: &'a [IoSlice<'a>],
+    },
     /// Anything else that changes a file or a name.
     Change,
 }
 
+impl Moment<'_> {
+    /// Where a write is about to go and the first half of it, in whole sectors: what is there if the process dies in the
+    /// middle. `None` if it is no write, or too short to have a middle.
+    pub fn first_half(&self) -> Option<(PathBuf, u64, Vec<u8>)> {
+        let Moment::Write { path, offset, parts } = *self else { return None };
+        let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let half = (bytes.len() / 2).next_multiple_of(SECTOR);
+        bytes.truncate(half.min(bytes.len().saturating_sub(1) / SECTOR * SECTOR));
+        (!bytes.is_empty()).then(|| (path.to_path_buf(), offset, bytes))
+    }
+}
+
+const SECTOR: usize = 512;
+
 /// Called before every change.
-pub type Before = Arc<dyn Fn(Moment) + Send + Sync>;
+pub type Before = Arc<dyn Fn(Moment<'_>) + Send + Sync>;
 
 /// Wraps files so that `before` is called before every change.
 pub fn watched(inner: Arc<dyn Vfs>, before: Before) -> Arc<dyn Vfs> {
@@ -112,7 +135,7 @@ impl VfsFile for WatchedFile {
     }
 
     fn write_at(&self, offset: u64, parts: &[IoSlice<'_>], cause: Cause) -> Result<()> {
-        (self.before)(Moment::Change);
+        (self.before)(Moment::Write { path: self.inner.path(), offset, parts });
         self.inner.write_at(offset, parts, cause)
     }
 

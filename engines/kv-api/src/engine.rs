@@ -226,7 +226,8 @@ pub trait Kv: KvRead {
     /// `Unsupported`, and those of [`Kv::flush`].
     fn compact(&self, range: KeyRange<'_>) -> Result<CompactReport>;
 
-    /// Writes a copy of this moment's contents into `dir`, which must be absent or empty and opens by itself.
+    /// Writes a copy of this moment's contents into `dir`, which must be absent or empty and opens by itself. A crash
+    /// meanwhile leaves the whole copy or no database.
     /// What is read for it counts under [`Cause::Backup`](crate::Cause::Backup) here; what is written counts in the
     /// statistics of the copy, which are gone with the handle that wrote it.
     ///

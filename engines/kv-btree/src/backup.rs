@@ -28,9 +28,10 @@ pub fn run(core: &Arc<Core>, dir: &Path) -> Result<BackupReport> {
     // What is read here counts as backup in this engine's meter; the copy has a meter of its own.
     let mut source = CursorSource(snapshot.cursor(range, Direction::Forward, Reader::Backup));
     let mut salt = None;
-    let copied = BTreeEngine::open_with(env.clone(), dir, options(core)).and_then(|copy| {
+    let copied = BTreeEngine::open_with(env.for_backup(), dir, options(core)).and_then(|copy| {
         salt = Some(copy.salt_if_made_here()?);
         let report = copy.ingest(&mut source)?;
+        copy.finish_backup()?;
         copy.close()?;
         Ok(BackupReport { entries: report.entries, user_bytes: report.user_bytes, seq })
     });

@@ -72,6 +72,11 @@ impl BTreeEngine {
         lock(&self.core.home).as_ref().ok_or(Error::Closed)?.salt_if_made_here()
     }
 
+    /// See [`Home::finish_backup`].
+    pub(crate) fn finish_backup(&self) -> Result<()> {
+        lock(&self.core.home).as_ref().ok_or(Error::Closed)?.finish_backup()
+    }
+
     /// Hands the log's frames to the operating system.
     fn flush_log(&self) -> Result<()> {
         self.core.listeners.told(self.core.log()?.flush_buffer(&*self.core))

@@ -17,6 +17,8 @@ pub struct Env {
     /// The time.
     pub clock: Arc<dyn Clock>,
     rng: Arc<AtomicU64>,
+    /// True if a database that is created stays unfinished until [`Home::finish_backup`](crate::Home::finish_backup).
+    pub(crate) is_backup: bool,
 }
 
 impl Env {
@@ -29,17 +31,25 @@ impl Env {
     pub fn real(vfs: Arc<dyn Vfs>) -> Env {
         // The keys of a new RandomState come from the operating system.
         let seed = RandomState::new().build_hasher().finish();
-        Env { vfs, clock: Arc::new(RealClock::default()), rng: Arc::new(AtomicU64::new(seed)) }
+        let (clock, rng) = (Arc::new(RealClock::default()), Arc::new(AtomicU64::new(seed)));
+        Env { vfs, clock, rng, is_backup: false }
     }
 
     /// A clock that stands still and numbers that follow from `seed`: one seed is one schedule.
     pub fn simulated(vfs: Arc<dyn Vfs>, seed: u64) -> Env {
-        Env { vfs, clock: Arc::new(SimClock::default()), rng: Arc::new(AtomicU64::new(seed)) }
+        let (clock, rng) = (Arc::new(SimClock::default()), Arc::new(AtomicU64::new(seed)));
+        Env { vfs, clock, rng, is_backup: false }
     }
 
     /// The same time and randomness over other files.
     pub fn with_vfs(&self, vfs: Arc<dyn Vfs>) -> Env {
-        Env { vfs, clock: Arc::clone(&self.clock), rng: Arc::clone(&self.rng) }
+        Env { vfs, ..self.clone() }
+    }
+
+    /// The same for a copy that is being made: the database in it exists only once it is whole.
+    #[must_use]
+    pub fn for_backup(&self) -> Env {
+        Env { is_backup: true, ..self.clone() }
     }
 
     /// The next random number (SplitMix64; Steele, Lea and Flood, OOPSLA 2014).

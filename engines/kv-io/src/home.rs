@@ -18,7 +18,8 @@ use kv_api::{Cause, CommonOptions, Error, ErrorKind, Result};
 use crate::env::Env;
 use crate::identity::Identity;
 use crate::layout::{
-    FIRST_ID, FileKind, ID_MAX, IDENTITY_FILE, IDENTITY_NEW_FILE, LOCK_FILE, LOG_FRAMES_OFFSET, known_files,
+    FIRST_ID, FileKind, ID_MAX, IDENTITY_FILE, IDENTITY_NEW_FILE, LOCK_FILE, LOG_FRAMES_OFFSET, LOG_MAGIC,
+    known_files,
 };
 use crate::meter::{Meter, MeteredVfs};
 use crate::vfs::{DirEntry, LockGuard, OpenOptions, Vfs, parent_of};
@@ -124,10 +125,24 @@ impl Home {
         if self.is_new {
             // The names of the engine's first files come before the name that says they are complete.
             self.vfs.sync_dir(&self.dir, Cause::Identity)?;
-            self.identity.commit(&*self.vfs, &self.dir)?;
+            if !self.env.is_backup {
+                self.identity.commit(&*self.vfs, &self.dir)?;
+            }
             self.is_new = false;
         }
         Ok(())
+    }
+
+    /// The last step of a backup: only now is there a database. A crash before it leaves none, not one that opens
+    /// with nothing in it.
+    ///
+    /// # Errors
+    /// `InvalidOptions` if the database was there before; `Io` or `NoSpace`.
+    pub fn finish_backup(&self) -> Result<()> {
+        if !self.made_here {
+            return Err(not_empty(&self.dir));
+        }
+        self.identity.commit(&*self.vfs, &self.dir)
     }
 
     /// The salt of a database that this handle made: a backup must not pour into one that was there.
@@ -256,8 +271,8 @@ fn clear_unfinished(vfs: &dyn Vfs, dir: &Path, entries: &[DirEntry]) -> Result<(
     for (kind, id) in &files {
         if *id != FIRST_ID || *kind == FileKind::Wal && has_frames(vfs, &dir.join(kind.name(*id)))? {
             let what = format!(
-                "it is missing, and {} is of a database that was in use; if {IDENTITY_NEW_FILE} is its identity, \
-                 rename it",
+                "it is missing, and {} is of a backup that never finished, which is of no use, or of a database that \
+                 was in use; if {IDENTITY_NEW_FILE} is the identity of that, rename it",
                 kind.name(*id)
             );
             return Err(Error::corruption(dir.join(IDENTITY_FILE), 0, what));
@@ -282,10 +297,13 @@ fn check_numbers(dir: &Path, entries: &[DirEntry]) -> Result<()> {
     }
 }
 
-/// True if anything follows the header of a log segment.
+/// True if anything follows the header of a log segment. Without that header nothing does: it is synced together with
+/// the zeros behind it, and whatever a crash before that sync left in their place was never written.
 fn has_frames(vfs: &dyn Vfs, path: &Path) -> Result<bool> {
     let file = vfs.open(path, OpenOptions::READ, Cause::Identity)?;
+    let mut magic = [0; LOG_MAGIC.len()];
     let mut bytes = [0; 512];
+    file.read_at(0, &mut magic, Cause::Identity)?;
     let filled = file.read_at(LOG_FRAMES_OFFSET, &mut bytes, Cause::Identity)?;
-    Ok(bytes.iter().take(filled).any(|byte| *byte != 0))
+    Ok(magic == LOG_MAGIC && bytes.iter().take(filled).any(|byte| *byte != 0))
 }

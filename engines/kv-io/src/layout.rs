@@ -21,6 +21,8 @@ pub const LOCK_FILE: &str = "LOCK";
 pub const FIRST_ID: u64 = 1;
 /// No file has a larger number: at a million new files a second it would take 146,000 years to get there.
 pub const ID_MAX: u64 = 1 << 62;
+/// What a log segment that was ever used begins with.
+pub const LOG_MAGIC: [u8; 8] = *b"KVLABWAL";
 /// Where the first frame of a log segment begins, in bytes. Before it is the segment's header.
 pub const LOG_FRAMES_OFFSET: u64 = 4096;
 

@@ -170,7 +170,9 @@ fn a_database_whose_identity_looks_unfinished_is_not_swept_away() {
         let temp = tempfile::tempdir().unwrap();
         let env = Env::os();
         open(&env, temp.path()).unwrap().commit_identity().unwrap();
-        fs::write(temp.path().join(name), vec![1; bytes]).unwrap();
+        let mut content = b"KVLABWAL".to_vec();
+        content.resize(bytes, 1);
+        fs::write(temp.path().join(name), content).unwrap();
         fs::rename(temp.path().join("KVLAB"), temp.path().join("KVLAB.new")).unwrap();
         let error = open(&env, temp.path()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corruption);
@@ -179,6 +181,17 @@ fn a_database_whose_identity_looks_unfinished_is_not_swept_away() {
         fs::rename(temp.path().join("KVLAB.new"), temp.path().join("KVLAB")).unwrap();
         assert!(!open(&env, temp.path()).unwrap().is_new, "the advice helps");
     }
+}
+
+#[test]
+fn a_creation_that_left_garbage_in_place_of_its_log_is_begun_anew() {
+    let temp = tempfile::tempdir().unwrap();
+    let env = Env::os();
+    drop(open(&env, temp.path()).unwrap());
+    // The file was made longer, and neither its header nor its zeros arrived.
+    fs::write(temp.path().join("000001.wal"), vec![1; 5000]).unwrap();
+    open(&env, temp.path()).unwrap().commit_identity().unwrap();
+    assert!(!open(&env, temp.path()).unwrap().is_new);
 }
 
 #[test]

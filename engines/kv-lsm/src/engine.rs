@@ -54,6 +54,11 @@ impl LsmEngine {
         lock(&self.core.home).as_ref().ok_or(Error::Closed)?.salt_if_made_here()
     }
 
+    /// See [`kv_io::home::Home::finish_backup`].
+    pub(crate) fn finish_backup(&self) -> Result<()> {
+        lock(&self.core.home).as_ref().ok_or(Error::Closed)?.finish_backup()
+    }
+
     /// Seals the active memtable, if it holds anything, once there is a slot for it.
     fn seal(&self) -> Result<()> {
         let core = &self.core;

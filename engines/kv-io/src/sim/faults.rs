@@ -148,6 +148,15 @@ pub(super) enum Verdict {
     NoPower,
 }
 
+/// Lets real time pass: the clock of a simulated run stands still, so only threads have slow calls.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a slow disk is what is simulated; no engine waits here by choice"
+)]
+fn take(time: Duration) {
+    std::thread::sleep(time);
+}
+
 impl Faults {
     /// Makes the `nth` call of that kind from now fail with EIO, counted from 0.
     pub fn fail(&self, op: FaultOp, nth: u64, repeat: Repeat) {
@@ -214,9 +223,7 @@ impl Faults {
             _ => None,
         };
         let time = lock(&self.state).rules.iter().find_map(slow);
-        if let Some(time) = time {
-            std::thread::sleep(time);
-        }
+        time.into_iter().for_each(take);
     }
 
     /// Decides about one call. Calls that change the disk are steps; reads are not.

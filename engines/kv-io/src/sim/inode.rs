@@ -108,14 +108,15 @@ impl Inode {
     }
 
     pub(super) fn sync(&mut self) {
-        if self.has_pending() {
-            self.stale = self.durable.clone();
+        if !self.has_pending() {
+            return;
         }
         if !self.lost_writes {
-            self.durable = self.now.clone();
+            self.stale = std::mem::replace(&mut self.durable, self.now.clone());
             self.pending.clear();
             return;
         }
+        self.stale = self.durable.clone();
         for (_, op) in std::mem::take(&mut self.pending) {
             op.apply(&mut self.durable);
         }

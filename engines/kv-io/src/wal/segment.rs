@@ -31,7 +31,7 @@ use kv_api::{Cause, Error, Result, SeqNo};
 use super::{LogPlace, SEGMENT_BYTES_MIN, WalOptions};
 use crate::checksum::FileSum;
 use crate::codec::{Put, Reader};
-use crate::layout::LOG_FRAMES_OFFSET;
+use crate::layout::{LOG_FRAMES_OFFSET, LOG_MAGIC};
 use crate::seeded::{self, Bug};
 use crate::sync::lock;
 use crate::vfs::{OpenOptions, VfsFile};
@@ -43,7 +43,7 @@ pub const HEADER_FIELDS_LEN: usize = 40;
 /// The version of the log format.
 pub const WAL_VERSION: u32 = 1;
 
-const MAGIC: [u8; 8] = *b"KVLABWAL";
+const MAGIC: [u8; 8] = LOG_MAGIC;
 const CRC: usize = 12;
 
 const _: () = assert!(MAGIC.len() + 4 == CRC, "magic and version come before the checksum");
