@@ -121,10 +121,7 @@ impl Found {
             Error::io("read the log segment", self.file.path(), std::io::ErrorKind::OutOfMemory.into())
         })?;
         bytes.resize(len, 0);
-        let filled = match self.file.read_at(0, &mut bytes, Cause::Recovery) {
-            Err(_) if seeded::is(Bug::ReadErrorTakenForEnd) => 0,
-            read => read?,
-        };
+        let filled = self.file.read_at(0, &mut bytes, Cause::Recovery)?;
         bytes.truncate(filled);
         Ok(bytes)
     }
@@ -228,7 +225,10 @@ impl Replay<'_> {
     /// Replays one segment. `successor` is the next one of the chain: it holds everything from its first
     /// operation on.
     fn walk(&mut self, segment: &Found, successor: Option<Live>) -> Result<()> {
-        let bytes = segment.read()?;
+        let bytes = match segment.read() {
+            Err(_) if seeded::is(Bug::ReadErrorTakenForEnd) => return Ok(()),
+            read => read?,
+        };
         let mut at = usize_of(SEGMENT_HEADER_LEN);
         let mut mark = None;
         while let Some((header, body)) = whole_frame(segment, &bytes, at) {
