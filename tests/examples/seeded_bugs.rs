@@ -51,8 +51,8 @@ struct Args {
     /// Leave out the runs without a bug. Nothing is written then.
     #[arg(long)]
     no_control: bool,
-    /// Write the table into RELIABILITY.md.
-    #[arg(long, conflicts_with_all = ["bug", "suite", "no_control"])]
+    /// Write the rows of these bugs into RELIABILITY.md; it shows what the seeds of share ci find.
+    #[arg(long, conflicts_with_all = ["share", "suite", "no_control"])]
     write: bool,
     /// List the bugs and do nothing.
     #[arg(long)]
@@ -130,7 +130,7 @@ fn run(args: &Args) -> Result<Vec<&'static str>, String> {
         table.iter().filter(|(_, red)| red.is_none()).map(|(bug, _)| bug.name()).collect();
     println!("{} of {} found", table.len() - missed.len(), table.len());
     if args.write {
-        write(&text_of(&table, &args.share))?;
+        write(&table)?;
     }
     Ok(missed)
 }
@@ -344,40 +344,54 @@ fn reliability() -> PathBuf {
     root().join("RELIABILITY.md")
 }
 
-/// The suite that found each bug when the table was written last.
-fn last_time() -> HashMap<String, String> {
+/// The rows of the table as it stands in RELIABILITY.md, by the name of the bug.
+fn rows() -> HashMap<String, String> {
     let text = std::fs::read_to_string(reliability()).unwrap_or_default();
-    let rows = text.split(BEGIN).nth(1).and_then(|rest| rest.split(END).next()).unwrap_or_default();
-    let cells = rows
-        .lines()
-        .map(|line| line.split('|').map(|cell| cell.trim().trim_matches('`')).collect::<Vec<_>>());
-    cells
-        .filter_map(|cells| Some(((*cells.get(2)?).to_owned(), cells.get(4)?.split("::").next()?.to_owned())))
-        .collect()
+    let table = text.split(BEGIN).nth(1).and_then(|rest| rest.split(END).next()).unwrap_or_default();
+    let name = |line: &str| Some(line.split('|').nth(2)?.trim().trim_matches('`').to_owned());
+    table.lines().filter_map(|line| Some((name(line)?, line.to_owned()))).collect()
 }
 
-/// The table as it stands in RELIABILITY.md.
-fn text_of(table: &[(Bug, Option<Red>)], share: &str) -> String {
-    let found = table.iter().filter(|(_, red)| red.is_some()).count();
-    let mut text = format!(
-        "{found} of {} found, with the seeds of share `{share}`; and each of these cases passes without the bug.\n\n\
-         | class | bug | what goes wrong | found by | seed | s | it said |\n|---|---|---|---|---:|---:|---|\n",
-        table.len()
-    );
-    for (bug, red) in table {
-        let (by, seed, seconds, line) = match red {
-            Some(red) => (
-                format!("`{}::{}`", red.suite, red.test),
-                red.seed.map_or_else(|| "-".to_owned(), |seed| seed.to_string()),
-                format!("{:.1}", red.seconds),
-                red.line.clone(),
-            ),
-            None => ("**nothing**".to_owned(), "-".to_owned(), "-".to_owned(), String::new()),
-        };
-        let (class, name, what) = (bug.class(), bug.name(), bug.what());
-        text.push_str(&format!("| {class} | `{name}` | {what} | {by} | {seed} | {seconds} | {line} |\n"));
-    }
-    text
+/// The suite that found each bug when its row was written last.
+fn last_time() -> HashMap<String, String> {
+    let suite =
+        |row: &str| Some(row.split('|').nth(4)?.trim().trim_matches('`').split("::").next()?.to_owned());
+    rows().into_iter().filter_map(|(name, row)| Some((name, suite(&row)?))).collect()
+}
+
+const NOTHING: &str = "**nothing**";
+
+/// One row.
+fn row_of(bug: Bug, red: Option<&Red>) -> String {
+    let (by, seed, seconds, line) = match red {
+        Some(red) => (
+            format!("`{}::{}`", red.suite, red.test),
+            red.seed.map_or_else(|| "-".to_owned(), |seed| seed.to_string()),
+            format!("{:.1}", red.seconds),
+            red.line.clone(),
+        ),
+        None => (NOTHING.to_owned(), "-".to_owned(), "-".to_owned(), String::new()),
+    };
+    let (class, name, what) = (bug.class(), bug.name(), bug.what());
+    format!("| {class} | `{name}` | {what} | {by} | {seed} | {seconds} | {line} |")
+}
+
+/// The table with these rows new, and the others as they were.
+fn text_of(table: &[(Bug, Option<Red>)]) -> String {
+    let old = rows();
+    let row = |bug: &Bug| match table.iter().find(|(own, _)| own == bug) {
+        Some((_, red)) => row_of(*bug, red.as_ref()),
+        None => old.get(bug.name()).cloned().unwrap_or_else(|| row_of(*bug, None)),
+    };
+    let rows: Vec<String> = Bug::ALL.iter().map(row).collect();
+    let found = rows.iter().filter(|row| !row.contains(NOTHING)).count();
+    format!(
+        "{found} of {} found, with the seeds of share ci; each of these cases passes without the bug. Seconds are from the \
+         start of the suite.\n\n\
+         | class | bug | what goes wrong | found by | seed | s | it said |\n|---|---|---|---|---:|---:|---|\n{}\n",
+        rows.len(),
+        rows.join("\n")
+    )
 }
 
 /// Fit for a cell of a table: no bars, not too long.
@@ -389,12 +403,12 @@ fn shortened(line: &str) -> String {
     }
 }
 
-fn write(table: &str) -> Result<(), String> {
+fn write(table: &[(Bug, Option<Red>)]) -> Result<(), String> {
     let path = reliability();
     let say = |error: std::io::Error| format!("{}: {error}", path.display());
     let text = std::fs::read_to_string(&path).map_err(say)?;
     let parts = text.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
     let (head, tail) =
         parts.ok_or_else(|| format!("{}: it has no lines {BEGIN} and {END}", path.display()))?;
-    std::fs::write(&path, format!("{head}{BEGIN}\n{table}{END}{tail}")).map_err(say)
+    std::fs::write(&path, format!("{head}{BEGIN}\n{}{END}{tail}", text_of(table))).map_err(say)
 }
