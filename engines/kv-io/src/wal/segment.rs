@@ -156,6 +156,9 @@ pub struct Live {
 pub struct Segments {
     place: LogPlace,
     options: WalOptions,
+    /// The largest id found on disk. No file up to it is used again: a sync of it may have failed in an earlier process,
+    /// and then its length and blocks are in the page cache alone, whatever a later sync says.
+    found_max: u64,
     /// Held while files are renamed and removed; only a rotation waits for it.
     set: Mutex<Set>,
     /// Some places in the log: (an operation, bytes appended before it), oldest first.
@@ -195,6 +198,7 @@ impl Segments {
         Segments {
             place,
             options,
+            found_max: id_max,
             set,
             marks: Mutex::new(VecDeque::new()),
             appended: AtomicU64::new(0),
@@ -320,8 +324,11 @@ impl Segments {
     }
 
     /// Gives segment `id`, which nothing needs, the next id, and returns it with the old one. `None` if its size
-    /// does not fit.
+    /// does not fit, or if another handle made it.
     fn recycle(&self, set: &mut Set, id: u64) -> Result<Option<(u64, SegmentFile)>> {
+        if id <= self.found_max {
+            return Ok(None);
+        }
         let vfs = &self.place.vfs;
         let old = self.place.path(id);
         let prepared = vfs.open(&old, OpenOptions::READ, Cause::Prepare)?.len()?;
