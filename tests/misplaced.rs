@@ -87,7 +87,9 @@ fn a_file_of_another_database(engine: Engine) -> Result<()> {
 fn a_sector_that_moved_or_went_blank(engine: Engine) -> Result<()> {
     for left in Left::ALL {
         let mut patient = Patient::new(engine, left, 1)?;
-        for (name, bytes) in patient.files()? {
+        let files = patient.files()?;
+        for (index, (name, bytes)) in files.iter().enumerate() {
+            let (other_name, other) = &files[(index + 1) % files.len()];
             let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
             let sectors = used.div_ceil(SECTOR);
             let blocks = sectors / 8;
@@ -95,21 +97,28 @@ fn a_sector_that_moved_or_went_blank(engine: Engine) -> Result<()> {
             for n in (0..sectors).step_by(by_share(5, 1, 1)) {
                 let zeros = vec![0; sector(n).len()];
                 patient.damaged(&format!("{left:?}: sector {n} of {name} is blank"), |disk, dir| {
-                    overwrite(disk, &dir.join(&name), n * SECTOR, &zeros);
+                    overwrite(disk, &dir.join(name), n * SECTOR, &zeros);
                 });
+                if let Some(foreign) = other.get(n * SECTOR..(n + 1) * SECTOR) {
+                    let context = format!("{left:?}: sectors {n} of {name} and {other_name} are swapped");
+                    patient.damaged(&context, |disk, dir| {
+                        overwrite(disk, &dir.join(name), n * SECTOR, &foreign[..sector(n).len()]);
+                        overwrite(disk, &dir.join(other_name), n * SECTOR, sector(n));
+                    });
+                }
                 for m in [n + 1, n + 8, sectors - 1] {
                     if m <= n || m >= sectors || sector(m).len() != SECTOR {
                         continue;
                     }
                     let context = format!("{left:?}: sectors {n} and {m} of {name} are swapped");
                     patient.damaged(&context, |disk, dir| {
-                        overwrite(disk, &dir.join(&name), n * SECTOR, sector(m));
-                        overwrite(disk, &dir.join(&name), m * SECTOR, sector(n));
+                        overwrite(disk, &dir.join(name), n * SECTOR, sector(m));
+                        overwrite(disk, &dir.join(name), m * SECTOR, sector(n));
                     });
                     patient.damaged(
                         &format!("{left:?}: sector {n} of {name} lies at {m} too"),
                         |disk, dir| {
-                            overwrite(disk, &dir.join(&name), m * SECTOR, sector(n));
+                            overwrite(disk, &dir.join(name), m * SECTOR, sector(n));
                         },
                     );
                 }
@@ -120,7 +129,7 @@ fn a_sector_that_moved_or_went_blank(engine: Engine) -> Result<()> {
                 patient.damaged(
                     &format!("{left:?}: 4 KiB at block {block} of {name} are blank"),
                     |disk, dir| {
-                        overwrite(disk, &dir.join(&name), block * 4096, &zeros);
+                        overwrite(disk, &dir.join(name), block * 4096, &zeros);
                     },
                 );
             }

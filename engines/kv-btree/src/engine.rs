@@ -89,6 +89,7 @@ impl BTreeEngine {
         // Joined outside the mutex: a thread may be inside a listener that looks at this engine.
         let workers = lock(&self.workers).take();
         drop(workers);
+        self.core.store.pager.leave();
         drop(lock(&self.core.home).take());
     }
 }

@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kv_api::{
     Background, Batch, CommonOptions, Durability, EntryRef, ErrorKind, IoMode, KeyRange, Kv, KvExt, KvRead,
     Result, Shape, Snapshot, SortedSource,
 };
 use kv_btree::{BTreeEngine, BTreeOptions};
+use kv_io::sim::{Effect, FaultOp, Repeat};
 use kv_io::{Env, SimVfs};
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -190,7 +192,7 @@ fn readers_see_whole_commits_while_a_writer_churns() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     assert_sound(&db);
-    db.settle(std::time::Duration::from_secs(10)).unwrap();
+    db.settle(Duration::from_secs(10)).unwrap();
     assert_eq!(db.stats().debt_bytes, 0);
 }
 
@@ -431,4 +433,37 @@ fn the_file_is_cut_when_its_contents_are_gone() {
     let db = BTreeEngine::open(dir.path(), options(1 << 20, 4096, Background::Inline)).unwrap();
     assert_eq!(db.get(b"left").unwrap().as_deref(), Some(&[3][..]));
     assert_sound(&db);
+}
+
+/// A read that a slow disk answers only after the handle was closed, and another one wrote where it reads.
+#[test]
+fn a_read_that_outlives_its_handle_gives_no_page_of_the_next_one() {
+    let sim = SimVfs::new(1);
+    let env = Env::simulated(Arc::clone(&sim) as _, 1);
+    let open = || {
+        BTreeEngine::open_with(env.clone(), Path::new("db"), options(64 << 10, 512, Background::Inline))
+            .unwrap()
+    };
+    let fill = |db: &BTreeEngine, round: u8| {
+        for n in 0..400_u32 {
+            db.put(format!("key{n:04}").as_bytes(), &[round; 60], Durability::Memory).unwrap();
+        }
+        db.flush().unwrap();
+    };
+    let first = open();
+    fill(&first, 1);
+    std::thread::scope(|scope| {
+        sim.faults().inject(FaultOp::Read, 0, Repeat::Once, Effect::Slow(Duration::from_millis(400)));
+        let late = scope.spawn(|| first.get(b"key0001"));
+        std::thread::park_timeout(Duration::from_millis(50));
+        sim.faults().heal();
+        first.close().unwrap();
+        let second = open();
+        (2..6).for_each(|round| fill(&second, round));
+        match late.join().unwrap() {
+            Ok(value) => assert_eq!(value.as_deref(), Some(&[1; 60][..])),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Closed),
+        }
+        assert_sound(&second);
+    });
 }

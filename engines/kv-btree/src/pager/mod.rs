@@ -8,7 +8,7 @@ pub mod free_list;
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use kv_api::limits::VALUE_BYTES_MAX;
@@ -106,6 +106,8 @@ pub struct Pager {
     /// What a read-only handle replayed from the log and may not write: pieces of large values by first page.
     unwritten: Mutex<BTreeMap<PageId, Arc<[u8]>>>,
     written_pages: AtomicU64,
+    /// True once the lock on the directory may be gone: whoever has it now may be writing these pages.
+    is_left: AtomicBool,
 }
 
 impl Pager {
@@ -133,7 +135,20 @@ impl Pager {
             file_bytes,
             unwritten: Mutex::default(),
             written_pages: AtomicU64::new(0),
+            is_left: AtomicBool::new(false),
         })
+    }
+
+    /// From now on nothing that is read from the file counts: call it before the lock on the directory is let go of. A
+    /// read that a slow disk answers only then must not give the page of another handle for its own.
+    pub fn leave(&self) {
+        self.is_left.store(true, Ordering::Release);
+    }
+
+    /// Fills `buffer` from the file.
+    fn read_file(&self, offset: u64, buffer: &mut [u8], cause: Cause) -> Result<()> {
+        read_exact_at(&*self.file, offset, buffer, cause)?;
+        if self.is_left.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
     }
 
     /// Bytes of a page.
@@ -244,7 +259,7 @@ impl Pager {
         cause: Cause,
     ) -> Result<PageRef> {
         let offset = id.offset(self.page_bytes);
-        read_exact_at(&*self.file, offset, buffer, cause)?;
+        self.read_file(offset, buffer, cause)?;
         let page = Page::from_disk(buffer, id, &self.sum, frame);
         page.map_err(|what| Error::corruption(self.file.path(), offset, what))
     }
@@ -452,7 +467,7 @@ impl Pager {
         let unwritten = if self.writable { None } else { lock(&self.unwritten).get(&extent.first).cloned() };
         match unwritten {
             Some(bytes) if bytes.len() == piece.len() => piece.copy_from_slice(&bytes),
-            _ => read_exact_at(&*self.file, offset, piece, cause)?,
+            _ => self.read_file(offset, piece, cause)?,
         }
         let found = self.sum.of(u64::from(extent.first.0), &[piece]);
         if found != extent.crc {
