@@ -31,10 +31,12 @@ pub mod checked;
 pub mod crash;
 pub mod damage;
 pub mod driver;
+pub mod faulty;
 pub mod flaky;
 pub mod fuzz;
 pub mod knobs;
 pub mod lab;
+pub mod leaks;
 pub mod linear;
 pub mod map;
 #[cfg(any(feature = "peers", feature = "rocksdb"))]

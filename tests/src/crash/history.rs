@@ -52,9 +52,18 @@ impl History {
         self.states.push(next);
     }
 
-    /// The newest commit never was: it was refused.
-    pub fn pop(&mut self) {
-        self.states.pop();
+    /// The newest commit never was, or nobody knows: returns the state it would have led to.
+    ///
+    /// # Panics
+    /// If there was none.
+    pub fn pop(&mut self) -> Arc<Map> {
+        assert!(self.os.max(self.disk) + 1 < self.states.len(), "what was acknowledged cannot be taken back");
+        self.states.pop().expect("the state at the beginning is always there")
+    }
+
+    /// True if this was the state at some time.
+    pub fn had(&self, found: &Map) -> bool {
+        self.states.iter().any(|state| **state == *found)
     }
 
     /// The newest commit, and so every one before it, survives what `level` promises.

@@ -161,7 +161,8 @@ pub fn run_steps(plan: &Plan, steps: &[Step]) -> Result<Tally> {
     Ok(run.survivors.tally)
 }
 
-fn name_of(step: &Step) -> String {
+/// A step in a few words.
+pub fn name_of(step: &Step) -> String {
     match step {
         Step::Write(batch, level) => format!("a write of {} at {level}", batch.len()),
         Step::Ingest(entries) => format!("an ingest of {}", entries.len()),
