@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 
 use kv_api::{Cause, Durability, Result};
-use kv_io::Vfs as _;
 use kv_io::layout::{FileKind, parse_name};
+use kv_io::{SimVfs, Vfs as _};
 use tests::damage::{Left, Patient, lab_over, overwrite, put_file, resize};
 use tests::share::by_share;
+use tests::steps::Entries;
 use tests::{Engine, each_stored_engine};
 
 each_stored_engine!(
@@ -19,6 +20,7 @@ each_stored_engine!(
     a_file_with_the_largest_number,
     a_file_that_went_and_came_back,
     an_identity_that_looks_unfinished,
+    an_identity_that_looks_unfinished_after_an_ingest,
 );
 
 const SECTOR: usize = 512;
@@ -214,5 +216,18 @@ fn an_identity_that_looks_unfinished(engine: Engine) -> Result<()> {
         });
         patient.expect(|tally| tally.refused == 1, &format!("{left:?}"));
     }
+    Ok(())
+}
+
+/// The same where nothing but an ingest ever happened: no frame in the log tells that the database was used.
+fn an_identity_that_looks_unfinished_after_an_ingest(engine: Engine) -> Result<()> {
+    let disk = SimVfs::new(1);
+    let lab = lab_over(engine, &disk);
+    let db = lab.open()?;
+    db.ingest(&mut Entries::new(&[(b"key".to_vec(), b"value".to_vec())]))?;
+    drop(db);
+    disk.rename(&lab.dir().join("KVLAB"), &lab.dir().join("KVLAB.new"), Cause::Verify)?;
+    let opened = lab.engine.open(&lab.env, lab.dir(), &lab.knobs);
+    assert!(opened.is_err(), "a database that holds an entry was taken for an unfinished one");
     Ok(())
 }
