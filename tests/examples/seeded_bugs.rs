@@ -73,6 +73,8 @@ struct Red {
     test: String,
     /// As its last line says how to repeat it; a test without seeds has none.
     seed: Option<u64>,
+    /// Or the case of damage, for suites that have such.
+    case: Option<String>,
     seconds: f64,
     line: String,
 }
@@ -126,13 +128,14 @@ fn run(args: &Args) -> Result<Vec<&'static str>, String> {
             check_without(args, &suites, red, &mut passing)?;
         }
         table.push((bug, red));
+        // A run that is interrupted leaves the rows that are done.
+        if args.write {
+            write(&table)?;
+        }
     }
     let missed: Vec<&str> =
         table.iter().filter(|(_, red)| red.is_none()).map(|(bug, _)| bug.name()).collect();
     println!("{} of {} found", table.len() - missed.len(), table.len());
-    if args.write {
-        write(&table)?;
-    }
     Ok(missed)
 }
 
@@ -161,10 +164,12 @@ fn check_without(
     args: &Args,
     suites: &[Suite],
     red: &Red,
-    passing: &mut HashSet<(&'static str, String, Option<u64>)>,
+    passing: &mut HashSet<(&'static str, String, Option<u64>, Option<String>)>,
 ) -> Result<(), String> {
     let suite = suites.iter().find(|suite| suite.name == red.suite);
-    let Some(suite) = suite.filter(|_| passing.insert((red.suite, red.test.clone(), red.seed))) else {
+    let Some(suite) =
+        suite.filter(|_| passing.insert((red.suite, red.test.clone(), red.seed, red.case.clone())))
+    else {
         return Ok(());
     };
     let started = Instant::now();
@@ -235,6 +240,9 @@ fn ask(args: &Args, suite: &Suite, bug: Option<Bug>, only: Option<&Red>) -> Resu
     command.env("KVLAB_TESTS", &args.share).env_remove("KVLAB_SEED").env_remove("KVLAB_CASE");
     if let Some(seed) = only.and_then(|red| red.seed) {
         command.env("KVLAB_SEED", seed.to_string());
+    }
+    if let Some(case) = only.and_then(|red| red.case.as_ref()) {
+        command.env("KVLAB_CASE", case);
     }
     command.env("KVLAB_BUG", bug.map_or("", Bug::name)).env_remove("RUST_BACKTRACE");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -335,8 +343,10 @@ impl Hearing {
         let is_its = |line: &&String| line.rsplit(' ').next().is_some_and(|name| function.starts_with(name));
         let repeat = self.repeats.iter().rev().find(is_its);
         let seed = repeat.and_then(|line| line.split("KVLAB_SEED=").nth(1)?.split(' ').next()?.parse().ok());
-        let line = shortened(self.panics.get(&test).unwrap_or(&self.last));
-        Red { suite, test, seed, seconds: self.started.elapsed().as_secs_f64(), line }
+        let whole = self.panics.get(&test).unwrap_or(&self.last);
+        let case = whole.split("KVLAB_CASE='").nth(1).and_then(|rest| rest.split('\'').next());
+        let (case, line) = (case.map(str::to_owned), shortened(whole));
+        Red { suite, test, seed, case, seconds: self.started.elapsed().as_secs_f64(), line }
     }
 }
 
@@ -363,15 +373,21 @@ fn last_time() -> HashMap<String, String> {
         |row: &str| Some(row.split('|').nth(4)?.trim().trim_matches('`').split("::").next()?.to_owned());
     rows()
         .into_iter()
-        .filter(|(_, row)| !row.contains(NOTHING))
+        .filter(|(_, row)| is_found(row))
         .filter_map(|(name, row)| Some((name, suite(&row)?)))
         .collect()
 }
 
+/// What stands in a row in place of a suite.
 const NOTHING: &str = "**nothing**";
+const NOT_RUN: &str = "not run yet";
 
-/// One row.
-fn row_of(bug: Bug, red: Option<&Red>) -> String {
+fn is_found(row: &str) -> bool {
+    !row.contains(NOTHING) && !row.contains(NOT_RUN)
+}
+
+/// One row; `otherwise` stands where no suite found the bug.
+fn row_of(bug: Bug, red: Option<&Red>, otherwise: &str) -> String {
     let (by, seed, seconds, line) = match red {
         Some(red) => (
             format!("`{}::{}`", red.suite, red.test),
@@ -379,7 +395,7 @@ fn row_of(bug: Bug, red: Option<&Red>) -> String {
             format!("{:.1}", red.seconds),
             red.line.clone(),
         ),
-        None => (NOTHING.to_owned(), "-".to_owned(), "-".to_owned(), String::new()),
+        None => (otherwise.to_owned(), "-".to_owned(), "-".to_owned(), String::new()),
     };
     let (class, name, what) = (bug.class(), bug.name(), bug.what());
     format!("| {class} | `{name}` | {what} | {by} | {seed} | {seconds} | {line} |")
@@ -389,11 +405,11 @@ fn row_of(bug: Bug, red: Option<&Red>) -> String {
 fn text_of(table: &[(Bug, Option<Red>)]) -> String {
     let old = rows();
     let row = |bug: &Bug| match table.iter().find(|(own, _)| own == bug) {
-        Some((_, red)) => row_of(*bug, red.as_ref()),
-        None => old.get(bug.name()).cloned().unwrap_or_else(|| row_of(*bug, None)),
+        Some((_, red)) => row_of(*bug, red.as_ref(), NOTHING),
+        None => old.get(bug.name()).cloned().unwrap_or_else(|| row_of(*bug, None, NOT_RUN)),
     };
     let rows: Vec<String> = Bug::ALL.iter().map(row).collect();
-    let found = rows.iter().filter(|row| !row.contains(NOTHING)).count();
+    let found = rows.iter().filter(|row| is_found(row)).count();
     format!(
         "{found} of {} found, with the seeds of share ci; each of these cases passes without the bug. Seconds are from the \
          start of the suite.\n\n\
