@@ -283,7 +283,7 @@ impl Soak {
         let copies = 2 * (SNAPSHOTS_MAX as u64 + 3);
         let most_bytes = copies * self.live_bytes_max + 4 * self.knobs.common.memory_budget;
         assert!(used_bytes <= most_bytes, "{used_bytes} bytes for {} of contents", self.live_bytes_max);
-        let most_files = 32 + 4 * self.live_bytes_max / self.knobs.table_bytes;
+        let most_files = 32 + 6 * self.live_bytes_max / self.knobs.table_bytes;
         assert!(files <= most_files, "{files} files for {} bytes of contents", self.live_bytes_max);
         self.tally.files_max = self.tally.files_max.max(files);
         self.tally.used_bytes_max = self.tally.used_bytes_max.max(used_bytes);
