@@ -463,7 +463,7 @@ impl Run<'_> {
                 Ok(found) => {
                     self.check(&found, death, cut, &context);
                     let mut known = self.ground.known.lock().expect("no panic while it was held");
-                    known.insert(fingerprint, Arc::new(found));
+                    known.insert(fingerprint, self.history.shared(found));
                 }
                 Err(error) => self.expect_damage(&error, &context),
             }

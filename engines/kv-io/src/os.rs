@@ -18,11 +18,14 @@ use kv_api::{Cause, Error, Result};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+use self::whole::RawFile;
 use crate::mapped::MappedFile;
 use crate::sync::lock;
 use crate::vfs::{
     Create, DIRECT_ALIGN, DirEntry, LockGuard, Map, OpenOptions, Vfs, VfsFile, check_aligned, parent_of,
 };
+
+mod whole;
 
 /// The file system of the machine.
 #[derive(Debug)]
@@ -338,8 +341,32 @@ impl RealFile {
         Error::Io { action: "sync", path: self.path.clone(), source }
     }
 
-    /// True if the call that failed with `error` is worth another try: it was interrupted, or the file system
-    /// refused direct I/O and the file is buffered from now on.
+    /// One call to the system; how many bytes it took.
+    fn write_call(&self, offset: u64, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        #[cfg(target_os = "linux")]
+        if let [_, _, ..] = parts {
+            // No call takes more than this many parts.
+            let first = parts.get(..1024).unwrap_or(parts);
+            return Ok(rustix::io::pwritev(&self.file, first, offset)?);
+        }
+        parts.first().map_or(Ok(0), |part| self.file.write_at(part, offset))
+    }
+}
+
+impl RawFile for RealFile {
+    fn read_some(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, offset)?;
+        self.moved.read_bytes.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    fn write_some(&self, offset: u64, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let count = self.write_call(offset, parts)?;
+        self.count_write(offset, count as u64);
+        Ok(count)
+    }
+
+    /// True if it was interrupted, or the file system refused direct I/O and the file is buffered from now on.
     fn try_again(&self, error: &io::Error) -> bool {
         if error.kind() == io::ErrorKind::Interrupted {
             return true;
@@ -352,15 +379,8 @@ impl RealFile {
         false
     }
 
-    /// One call to the system; how many bytes it took.
-    fn write_some(&self, offset: u64, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        #[cfg(target_os = "linux")]
-        if let [_, _, ..] = parts {
-            // No call takes more than this many parts.
-            let first = parts.get(..1024).unwrap_or(parts);
-            return Ok(rustix::io::pwritev(&self.file, first, offset)?);
-        }
-        parts.first().map_or(Ok(0), |part| self.file.write_at(part, offset))
+    fn unit(&self) -> usize {
+        self.align()
     }
 }
 
@@ -375,26 +395,10 @@ impl VfsFile for RealFile {
         if self.is_direct() {
             check_aligned(&self.path, "read", offset, buffer)?;
         }
-        let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.file.read_at(rest, offset + filled as u64) {
-                Ok(0) => break,
-                Ok(count) => {
-                    self.moved.read_bytes.fetch_add(count as u64, Ordering::Relaxed);
-                    filled += count;
-                    // A direct read that stops between two units has met the end of the file.
-                    if self.is_direct() && !count.is_multiple_of(DIRECT_ALIGN) {
-                        break;
-                    }
-                }
-                Err(error) if self.try_again(&error) => {}
-                Err(error) => return Err(self.fail("read", error)),
-            }
-        }
-        Ok(filled)
+        whole::read(self, offset, buffer).map_err(|error| self.fail("read", error))
     }
 
-    fn write_at(&self, mut offset: u64, parts: &[IoSlice<'_>], _cause: Cause) -> Result<()> {
+    fn write_at(&self, offset: u64, parts: &[IoSlice<'_>], _cause: Cause) -> Result<()> {
         if self.is_direct() {
             let mut start = offset;
             for part in parts {
@@ -402,21 +406,7 @@ impl VfsFile for RealFile {
                 start += part.len() as u64;
             }
         }
-        let mut parts: Vec<IoSlice<'_>> = parts.iter().filter(|part| !part.is_empty()).copied().collect();
-        let mut rest = parts.as_mut_slice();
-        while !rest.is_empty() {
-            match self.write_some(offset, rest) {
-                Ok(0) => return Err(self.fail("write", io::Error::from(io::ErrorKind::WriteZero))),
-                Ok(count) => {
-                    self.count_write(offset, count as u64);
-                    offset += count as u64;
-                    IoSlice::advance_slices(&mut rest, count);
-                }
-                Err(error) if self.try_again(&error) => {}
-                Err(error) => return Err(self.fail("write", error)),
-            }
-        }
-        Ok(())
+        whole::write(self, offset, parts).map_err(|error| self.fail("write", error))
     }
 
     fn allocate(&self, len: u64, cause: Cause) -> Result<()> {

@@ -61,6 +61,12 @@ impl History {
         self.states.pop().expect("the state at the beginning is always there")
     }
 
+    /// The state that `found` is, so that it need not be kept twice.
+    pub fn shared(&self, found: Map) -> Arc<Map> {
+        let same = self.states.iter().rev().find(|state| ***state == found).map(Arc::clone);
+        same.unwrap_or_else(|| Arc::new(found))
+    }
+
     /// True if this was the state at some time.
     pub fn had(&self, found: &Map) -> bool {
         self.states.iter().any(|state| **state == *found)

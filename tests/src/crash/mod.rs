@@ -74,6 +74,8 @@ pub struct Plan {
     pub again_one_in: usize,
     /// How many recoveries in a row may crash.
     pub depth: usize,
+    /// Check images of the creation too, which is the same for all steps.
+    pub creation: bool,
 }
 
 /// What a run tried, for those who want to know that it tried something.
@@ -149,7 +151,11 @@ pub fn run_steps(plan: &Plan, steps: &[Step]) -> Result<Tally> {
     let mut run = Run::new(plan, History::default(), Survivors::new(plan));
     let lab = Lab::over(plan.engine, plan.knobs.clone(), run.watch(&disk));
     let mut db = lab.open()?;
-    run.check_images("while creating", true);
+    if plan.creation {
+        run.check_images("while creating", true);
+    } else {
+        run.take_images();
+    }
     for (index, step) in steps.iter().enumerate() {
         let context = format!("step {index}, {}", name_of(step));
         db = run.step(&lab, db, step).unwrap_or_else(|error| panic!("{context}: {error}"));

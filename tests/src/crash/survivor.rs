@@ -128,7 +128,7 @@ impl Survivors {
         self.tally.recoveries_opened += u64::from(in_recovery);
         match self.open(disk, history, death, context) {
             Ok(found) => {
-                let found = Arc::new(found);
+                let found = history.shared(found);
                 self.known.insert(fingerprint, Arc::clone(&found));
                 found
             }
