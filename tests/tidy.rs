@@ -25,7 +25,8 @@ const ORDERS: &[Order] = &[
             &["executor", "ingest", "listeners", "meter", "os", "sim", "cache"],
             &["layout", "mapped"],
             &["vfs"],
-            &["aligned", "checksum", "clock", "codec", "counters", "latch", "seeded", "sync"],
+            &["aligned", "checksum", "clock", "codec", "counters", "latch", "seeded"],
+            &["sync"],
         ],
     },
     Order {
@@ -366,4 +367,26 @@ fn planted_bugs_stay_in_the_builds_that_ask_for_them() {
         }
     }
     none("bugs planted where they must not be, or nowhere", findings);
+}
+
+/// Only what comes from `kv_io::sync` can be put in order by the model checker of `schedules`.
+#[test]
+fn locks_and_threads_of_the_engines_come_from_one_place() {
+    let ours = ["Mutex", "Condvar", "RwLock"];
+    let engines = ["engines/kv-io/src/", "engines/kv-btree/src/", "engines/kv-lsm/src/"];
+    let mut findings = Vec::new();
+    for (path, text) in sources() {
+        let is_engine = engines.iter().any(|engine| path.starts_with(engine));
+        if !is_engine || path.ends_with("tests.rs") || path == "engines/kv-io/src/sync.rs" {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let of_std = line.contains("std::sync::") && ours.iter().any(|name| line.contains(name));
+            if of_std || line.contains("std::thread") {
+                findings.push(format!("{path}: {}", line.trim()));
+            }
+        }
+    }
+    none("locks or threads of std in an engine; kv_io::sync has them", findings);
 }

@@ -6,6 +6,7 @@
 //! | `model` | do thousands of random operations leave what a `BTreeMap` holds? |
 //! | `lockstep` | do two engines, or one under two settings, end with the same contents? |
 //! | `history` | could one thread have seen what eight at once saw? |
+//! | `schedules` | and in one order of threads after another, chosen by a model checker? |
 //! | `crash` | is a state from before the crash there, with every write that must survive it? |
 //! | `kept` | and when a process with it is really killed, again and again? |
 //! | `faults` | do failing calls and a full disk lead to typed errors and to no loss? |

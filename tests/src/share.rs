@@ -86,7 +86,9 @@ pub fn repeat(suite: &str, test: &str, case: &str, seed: u64) -> String {
         Share::Long => "KVLAB_TESTS=long ",
     };
     let case = if case.is_empty() { String::new() } else { format!("KVLAB_CASE='{case}' ") };
-    format!("repeat with: {share}{case}KVLAB_SEED={seed} cargo test -p tests --test {suite} {test}")
+    // The only suite that is a build of its own.
+    let build = if suite == "schedules" { "--features shuttle " } else { "" };
+    format!("repeat with: {share}{case}KVLAB_SEED={seed} cargo test -p tests {build}--test {suite} {test}")
 }
 
 /// While this is alive, a failing test prints how to repeat it.

@@ -12,13 +12,14 @@
 //! at any point, with any part of the writes done, leaves the old state or the new one whole.
 
 use std::io::IoSlice;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use kv_api::{Cause, Error, ErrorKind, Result, SeqNo};
 use kv_io::aligned::AlignedBuf;
 use kv_io::seeded::{self, Bug};
+use kv_io::sync::atomic::Ordering;
 use kv_io::sync::lock;
+use kv_io::sync::{Mutex, MutexGuard};
 
 use crate::page::meta::{META_LEN, Meta};
 use crate::page::{PageId, free_map};

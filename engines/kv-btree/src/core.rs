@@ -4,8 +4,7 @@
 //! Lock order: durable > commit lock (in the log) > writer > `jobs`.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use kv_api::{Error, Limits, RecoveryReport, Result};
 use kv_io::Env;
@@ -16,6 +15,8 @@ use kv_io::home::Home;
 use kv_io::latch::Latch;
 use kv_io::listeners::Listeners;
 use kv_io::meter::Meter;
+use kv_io::sync::Mutex;
+use kv_io::sync::atomic::Ordering;
 use kv_io::sync::lock;
 
 use crate::checkpoint::Store;

@@ -1,7 +1,7 @@
 //! The handle: every call of the contract, checked and passed on. No byte layout here.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kv_api::{
@@ -12,6 +12,7 @@ use kv_api::{
 use kv_io::Env;
 use kv_io::executor::{Executor, Workers};
 use kv_io::home::Home;
+use kv_io::sync::Mutex;
 use kv_io::sync::lock;
 
 use crate::core::Core;

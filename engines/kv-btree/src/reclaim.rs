@@ -12,12 +12,13 @@
 //! Numbers that became free wait in `ready` until the writer takes them: no one else changes the free list.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use kv_api::SeqNo;
 use kv_io::seeded::{self, Bug};
+use kv_io::sync::Mutex;
+use kv_io::sync::atomic::{AtomicUsize, Ordering};
 use kv_io::sync::lock;
 
 use crate::page::PageId;

@@ -1,6 +1,6 @@
 //! Opening: the newest valid meta, its free map, and then the log from where the meta ends.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use kv_api::{Cause, Error, Op, Ops, RecoveryReport, Result, SeqNo};
 use kv_io::VfsFile;
@@ -10,6 +10,7 @@ use kv_io::commit::CommitLog;
 use kv_io::home::Home;
 use kv_io::layout::pages_name;
 use kv_io::seeded::{self, Bug};
+use kv_io::sync::Mutex;
 use kv_io::sync::lock;
 use kv_io::vfs::{OpenOptions, read_exact_at};
 use kv_io::wal::reader::Expected;

@@ -1,10 +1,9 @@
 //! Report: what the engine says of itself: settings, counters and gauges.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use kv_api::engine::EngineInfo;
 use kv_api::stats::MemoryUse;
 use kv_api::{Durability, IoMode, Stats};
+use kv_io::sync::atomic::{AtomicU64, Ordering};
 use kv_io::wal::WalOptions;
 
 use crate::core::Core;

@@ -6,10 +6,11 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
 
+use crate::sync::Mutex;
 use crate::sync::lock;
 
 /// What the cache itself needs for an entry, in bytes; charged on top of what the caller says.

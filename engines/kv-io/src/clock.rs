@@ -1,8 +1,9 @@
 //! Time, as engines may know it: monotonic, and held still by a simulation.
 
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A monotonic clock. Engines never read wall time.
 pub trait Clock: Send + Sync + Debug {
@@ -33,8 +34,11 @@ impl Clock for RealClock {
     }
 
     fn sleep(&self, time: Duration) {
-        #[expect(clippy::disallowed_methods, reason = "the one place where engines sleep")]
-        std::thread::sleep(time);
+        #[cfg_attr(
+            not(feature = "shuttle"),
+            expect(clippy::disallowed_methods, reason = "the one place where engines sleep")
+        )]
+        crate::sync::thread::sleep(time);
     }
 }
 

@@ -12,12 +12,13 @@
 //! and never held over I/O. `admit` is called with no lock held.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use kv_api::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
 use kv_api::{Batch, CommitInfo, Durability, Error, ErrorKind, Result, SeqNo};
 
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::lock;
 use crate::wal::reader::{self, Expected, ReplayInto};
 use crate::wal::segment::Segments;
@@ -249,7 +250,7 @@ impl CommitLog {
         engine: &A,
         bytes: usize,
         ops: usize,
-    ) -> Result<std::sync::MutexGuard<'_, Tail>> {
+    ) -> Result<crate::sync::MutexGuard<'_, Tail>> {
         loop {
             let tail = self.locked(engine)?;
             match engine.prepare(bytes, ops)? {
@@ -261,7 +262,7 @@ impl CommitLog {
     }
 
     /// The commit lock, if the log may still be written.
-    fn locked<A: Apply>(&self, engine: &A) -> Result<std::sync::MutexGuard<'_, Tail>> {
+    fn locked<A: Apply>(&self, engine: &A) -> Result<crate::sync::MutexGuard<'_, Tail>> {
         let tail = lock(&self.commit);
         self.latch_if_half_done(engine, &tail);
         self.check(engine)?;

@@ -3,10 +3,10 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::{Clock, RealClock, SimClock};
 use crate::os::RealVfs;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::vfs::Vfs;
 
 /// Files, time and randomness. Cheap to clone: clones share all three.

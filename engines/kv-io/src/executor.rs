@@ -13,18 +13,22 @@
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::{self, JoinHandle, ThreadId};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
 use kv_api::{Background, Error, ErrorKind, Result};
 
 use crate::clock::Clock;
+use crate::sync::thread::{self, JoinHandle, ThreadId};
+use crate::sync::{Condvar, Mutex};
 use crate::sync::{lock, wait_while};
+
+mod tokens;
 
 #[cfg(test)]
 mod tests;
+
+use tokens::Tokens;
 
 /// First pause after a job was abandoned for want of space; it doubles up to [`BACK_OFF_MAX`].
 const BACK_OFF_MIN: Duration = Duration::from_millis(10);
@@ -58,8 +62,7 @@ pub struct Executor {
     state: Mutex<State>,
     changed: Condvar,
     /// One token asks one worker to look for jobs; there are never more tokens than workers.
-    wake: Sender<()>,
-    woken: Receiver<()>,
+    tokens: Tokens,
 }
 
 #[derive(Default)]
@@ -109,9 +112,8 @@ impl Executor {
             Background::Inline => 1,
             Background::Threads(count) => count.max(1),
         };
-        let (wake, woken) = bounded(workers);
         let state = Mutex::new(State::default());
-        Arc::new(Executor { background, clock, state, changed: Condvar::new(), wake, woken })
+        Arc::new(Executor { background, clock, state, changed: Condvar::new(), tokens: Tokens::new(workers) })
     }
 
     /// Starts the threads that run the jobs of `upkeep`; none with [`Background::Inline`]. The threads keep
@@ -136,7 +138,7 @@ impl Executor {
     /// There may be a job: wakes one idle worker. Cheap if all are busy, a system call if one sleeps.
     pub fn notify(&self) {
         // A full channel means that every worker is going to look anyway.
-        let _ = self.wake.try_send(());
+        let _ = self.tokens.give();
     }
 
     /// Something finished or changed: everyone in [`Executor::wait_until`] looks again.
@@ -236,7 +238,7 @@ impl Executor {
         drop(state);
         self.changed.notify_all();
         // One token for each worker, so that all of them see the flag.
-        while self.wake.try_send(()).is_ok() {}
+        while self.tokens.give() {}
     }
 
     /// Notes that this thread does work of its own that writes files, until the guard is dropped.
@@ -287,7 +289,8 @@ impl Executor {
     /// The life of a worker thread.
     fn work<U: Upkeep>(&self, upkeep: &U) {
         let mut back_off = BACK_OFF_MIN;
-        while self.woken.recv().is_ok() {
+        loop {
+            self.tokens.take();
             loop {
                 match self.look(upkeep) {
                     Look::Idle => break,

@@ -1,9 +1,10 @@
 //! Latch: whether an engine's handle still takes reads and writes. What closes it never opens again.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use kv_api::{Error, Result};
+
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Closed, poisoned, read-only.
 #[derive(Debug)]

@@ -1,10 +1,11 @@
 //! Listeners: who is told what an engine does.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use kv_api::{Event, EventListener};
 
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::lock;
 
 /// The listeners of one engine, in the order in which they came.

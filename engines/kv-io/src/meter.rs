@@ -8,15 +8,15 @@
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 
 use crossbeam::utils::CachePadded;
 use kv_api::stats::{FileUse, IoTotal};
 use kv_api::{Cause, IoCounters, IoStats, Result};
 
 use crate::layout::{FileKind, parse_name};
-use crate::sync::lock;
+use crate::sync::{Mutex, MutexGuard, lock};
 use crate::vfs::{Create, DirEntry, LockGuard, Map, OpenOptions, ReadRequest, Vfs, VfsFile};
 
 /// What moved for one cause. Relaxed counters: each is exact, and no order between them is promised.

@@ -9,8 +9,7 @@ use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
 use kv_api::stats::IoTotal;
@@ -20,6 +19,8 @@ use rustix::io::Errno;
 
 use self::whole::RawFile;
 use crate::mapped::MappedFile;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::lock;
 use crate::vfs::{
     Create, DIRECT_ALIGN, DirEntry, LockGuard, Map, OpenOptions, Vfs, VfsFile, check_aligned, parent_of,

@@ -4,8 +4,7 @@
 //! Lock order: commit lock (in the log) > `jobs` > `manifest` > snapshots. The state is swapped without a lock.
 //! `jobs` is held for decisions only; `manifest` spans the manifest's own I/O, which is what orders edits.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use kv_api::{Cause, Error, ErrorKind, Limits, RecoveryReport, Result, SeqNo};
@@ -14,6 +13,8 @@ use kv_io::counters::UserCounters;
 use kv_io::executor::Executor;
 use kv_io::latch::Latch;
 use kv_io::listeners::Listeners;
+use kv_io::sync::Mutex;
+use kv_io::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use kv_io::sync::lock;
 use kv_io::wal::WalOptions;
 use kv_io::{Env, Home, Meter};

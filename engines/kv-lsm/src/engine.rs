@@ -1,7 +1,7 @@
 //! `LsmEngine`: the handle. It checks and counts what users ask for and hands it down; no byte layout here.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kv_api::engine::EngineInfo;
@@ -12,6 +12,7 @@ use kv_api::{
 };
 use kv_io::Env;
 use kv_io::executor::Workers;
+use kv_io::sync::Mutex;
 use kv_io::sync::lock;
 
 use crate::core::{Core, IMMUTABLES_MAX};

@@ -11,10 +11,9 @@
 //!
 //! No threshold steps: the delay begins at nothing. It is owed in total and paid in pauses long enough for a timer.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use kv_api::stats::Stall;
 use kv_io::counters::StallCounter;
+use kv_io::sync::atomic::{AtomicU64, Ordering};
 
 /// Shorter pauses are saved up: a timer is not that exact.
 const PAUSE_MIN_NS: u64 = 100_000;

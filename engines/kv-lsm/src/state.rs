@@ -1,9 +1,10 @@
 //! State: what a reader holds while it reads, and who reads at which age.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use kv_api::{Result, SeqNo};
+use kv_io::sync::Mutex;
 use kv_io::sync::lock;
 
 use crate::entry::{Entry, Kind};

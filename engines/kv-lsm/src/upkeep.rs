@@ -5,11 +5,11 @@
 //! keys: what is flushed meanwhile and shares some of them stays in level 0.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use kv_api::{Background, Error, Result};
 use kv_io::commit::Apply;
 use kv_io::executor::Upkeep;
+use kv_io::sync::atomic::Ordering;
 use kv_io::sync::lock;
 
 use crate::compaction::CompactionTask;

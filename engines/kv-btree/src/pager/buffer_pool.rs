@@ -10,10 +10,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::PoisonError;
 
+use kv_io::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use kv_io::sync::lock;
+use kv_io::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::page::{Page, PageId};
 

@@ -8,8 +8,7 @@ pub mod free_list;
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use kv_api::limits::VALUE_BYTES_MAX;
 use kv_api::{Cause, Error, Result};
@@ -17,6 +16,8 @@ use kv_io::VfsFile;
 use kv_io::aligned::AlignedBuf;
 use kv_io::checksum::{FileSum, mismatch};
 use kv_io::counters::{Access, ReadCounters};
+use kv_io::sync::Mutex;
+use kv_io::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use kv_io::sync::lock;
 use kv_io::vfs::read_exact_at;
 

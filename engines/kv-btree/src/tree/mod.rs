@@ -13,9 +13,9 @@ mod path;
 use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use kv_api::{Cause, Error, Result, SeqNo};
+use kv_io::sync::atomic::{AtomicU64, Ordering};
 
 use crate::page::leaf::{self, Apart, Value};
 use crate::page::overflow::extents;

@@ -4,10 +4,11 @@
 //! callers it served. When it is done it first hands the lead to the oldest caller left, then wakes its group.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 
 use kv_api::{Batch, Error, Result, SeqNo};
 
+use crate::sync::{Condvar, Mutex};
 use crate::sync::{lock, wait_while};
 
 /// Callers that wait for a leader.

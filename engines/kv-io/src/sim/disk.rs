@@ -9,11 +9,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::inode::{Node, Rng};
 use super::policy::{CrashPolicy, Names as Left};
+use crate::sync::Mutex;
+use crate::sync::atomic::AtomicU64;
 use crate::sync::lock;
 
 type Names = BTreeMap<String, Node>;

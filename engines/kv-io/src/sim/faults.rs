@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::lock;
 
 /// A kind of call that can be made to fail.
@@ -149,12 +149,15 @@ pub(super) enum Verdict {
 }
 
 /// Lets real time pass: the clock of a simulated run stands still, so only threads have slow calls.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a slow disk is what is simulated; no engine waits here by choice"
+#[cfg_attr(
+    not(feature = "shuttle"),
+    expect(
+        clippy::disallowed_methods,
+        reason = "a slow disk is what is simulated; no engine waits here by choice"
+    )
 )]
 fn take(time: Duration) {
-    std::thread::sleep(time);
+    crate::sync::thread::sleep(time);
 }
 
 impl Faults {

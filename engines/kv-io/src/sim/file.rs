@@ -3,7 +3,6 @@
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use kv_api::{Cause, Error, Result};
 
@@ -12,6 +11,7 @@ use super::disk::Disk;
 use super::faults::{Effect, FaultOp, Reach, Verdict};
 use super::inode::{Node, Rng};
 use super::{World, eio, error_of, failure, rules};
+use crate::sync::atomic::Ordering;
 use crate::sync::lock;
 use crate::vfs::{DIRECT_ALIGN, Map, OpenOptions, VfsFile, check_aligned};
 

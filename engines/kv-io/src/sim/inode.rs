@@ -1,10 +1,11 @@
 //! A file of a simulated disk: the bytes that programs see, the durable ones, and what is pending between them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::content::Content;
 use super::policy::Bytes;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
 #[derive(Debug)]

@@ -11,8 +11,7 @@ use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use kv_api::{Cause, Error, Result};
 
@@ -22,6 +21,8 @@ use self::faults::Verdict;
 use self::file::SimFile;
 use self::inode::{Inode, Node, Rng};
 use self::rules::Rules;
+use crate::sync::Mutex;
+use crate::sync::atomic::Ordering;
 use crate::sync::lock;
 use crate::vfs::{Create, DirEntry, LockGuard, OpenOptions, Vfs, VfsFile, parent_of};
 

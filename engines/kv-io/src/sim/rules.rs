@@ -1,11 +1,11 @@
 //! What no engine should ask of a disk, noted while it asks: each is a mistake, whether or not a test can see harm.
 
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use kv_api::Cause;
 
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::lock;
 
 /// No more findings than this are kept: one tells all.

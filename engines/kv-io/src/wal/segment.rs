@@ -23,8 +23,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use kv_api::{Cause, Error, Result, SeqNo};
 
@@ -33,6 +32,8 @@ use crate::checksum::FileSum;
 use crate::codec::{Put, Reader};
 use crate::layout::{LOG_FRAMES_OFFSET, LOG_MAGIC};
 use crate::seeded::{self, Bug};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::lock;
 use crate::vfs::{OpenOptions, VfsFile};
 

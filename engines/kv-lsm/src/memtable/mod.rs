@@ -4,11 +4,11 @@
 //! skiplist, the textbook choice; a hash index over an append log, sorted on demand, is to come as a second one.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use arc_swap::ArcSwap;
 use kv_api::{Direction, Op, SeqNo};
+use kv_io::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use kv_io::sync::atomic::{AtomicBool, AtomicU64};
 
 use crate::cursor::Cursor;
 use crate::entry::{Entry, Kind, Tag};

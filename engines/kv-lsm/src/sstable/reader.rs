@@ -3,8 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use kv_api::{Cause, Error, Result, SeqNo};
 use kv_io::aligned::{AlignedBuf, with_scratch};
@@ -13,6 +12,8 @@ use kv_io::checksum::{FileSum, mismatch};
 use kv_io::codec::Reader;
 use kv_io::counters::Access;
 use kv_io::layout::table_name;
+use kv_io::sync::Mutex;
+use kv_io::sync::atomic::{AtomicBool, Ordering};
 use kv_io::sync::lock;
 use kv_io::vfs::{DIRECT_ALIGN, Map, OpenOptions, read_exact_at, read_range};
 use kv_io::{Vfs, VfsFile};

@@ -5,8 +5,7 @@
 //! process grew by a whole cache (measured: 27 MB more at each change of phase, at 8,000,000 records and 64 MiB). What
 //! passes from block to block instead belongs to no thread.
 
-use std::sync::Mutex;
-
+use kv_io::sync::Mutex;
 use kv_io::sync::lock;
 
 /// Pieces kept at most: enough that threads which miss at one time each find one. No budget is charged for them.
