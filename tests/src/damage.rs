@@ -77,7 +77,8 @@ const GROUP: [Durability; 5] =
 pub enum Left {
     /// Closed, everything in data files.
     Flushed,
-    /// Closed, everything in the log.
+    /// Closed without a flush before: everything is in the log, and of the B+tree in pages too, for its close writes a
+    /// checkpoint.
     Logged,
     /// The process died: some in data files, the newest in the log.
     Killed,

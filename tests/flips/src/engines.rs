@@ -47,17 +47,11 @@ pub struct Layout {
 }
 
 /// All of them, in the order of the table.
-pub const LAYOUTS: [Layout; 13] = [
+pub const LAYOUTS: [Layout; 12] = [
     Layout {
         name: "btree-flushed",
-        title: "kv-btree, closed, in pages",
+        title: "kv-btree, closed",
         make: |dir| own(&btree(dir)?, Left::Flushed),
-        read: |dir, seen| ours(&btree(dir)?, seen),
-    },
-    Layout {
-        name: "btree-logged",
-        title: "kv-btree, closed, in the log",
-        make: |dir| own(&btree(dir)?, Left::Logged),
         read: |dir, seen| ours(&btree(dir)?, seen),
     },
     Layout {
