@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A file system of its own, gone with its image when this is dropped.
 #[derive(Debug)]
@@ -33,7 +34,10 @@ fn done(command: &mut Command) -> Result<(), String> {
 impl Loop {
     /// Makes and mounts an image of `bytes` below `dir`, or says why that cannot be.
     pub fn make(dir: &Path, name: &str, bytes: u64) -> Result<Loop, String> {
-        let name = format!("{name}-{}", std::process::id());
+        // Tests of one process run side by side.
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{name}-{}-{number}", std::process::id());
         let image = dir.join(format!("{name}.img"));
         fs::File::create(&image).and_then(|file| file.set_len(bytes)).map_err(|error| error.to_string())?;
         // All of it now: what the kernel would write later by itself is no write of an engine.
