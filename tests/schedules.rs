@@ -9,7 +9,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kv_api::{Durability, ErrorKind, KeyRange, Kv, KvRead, Result, ScanOptions};
 use kv_io::sim::SimVfs;
@@ -68,6 +68,11 @@ fn key(writer: u8, n: u8) -> [u8; 2] {
 
 fn level(writer: u8, n: u8) -> Durability {
     LEVELS[usize::from(writer + n) % LEVELS.len()]
+}
+
+/// Of so many acknowledged writes those that outlive the handle: behind the last one that was not at `memory` none is sure.
+fn sure(writer: u8, acknowledged: u8) -> u8 {
+    (0..acknowledged).rev().find(|n| level(writer, *n) != Durability::Memory).map_or(0, |n| n + 1)
 }
 
 /// Writes one key after another; returns how many were acknowledged before the first error, and that error's kind.
@@ -170,7 +175,8 @@ fn a_handle_dropped_under_its_readers(engine: Engine) -> Result<()> {
             assert_eq!(writer.join().expect("no writer panics"), (WRITES, None));
         }
         // What only the process held at `memory` may be gone with the handle: a drop is no close.
-        assert_kept(&lab, &[0; WRITERS as usize])
+        let sure: Vec<u8> = (0..WRITERS).map(|writer| sure(writer, WRITES)).collect();
+        assert_kept(&lab, &sure)
     })
 }
 
@@ -197,6 +203,9 @@ fn is_log(moment: &Moment<'_>) -> bool {
     matches!(moment, Moment::Write { path, .. } if path.extension().is_some_and(|kind| kind == "wal"))
 }
 
+/// Orders in which a panic was met.
+static HURT: AtomicU64 = AtomicU64::new(0);
+
 /// The database is poisoned, everyone comes back with a typed error, and what was acknowledged at `disk` and `os` is there.
 fn after_a_panic(engine: Engine, wanted: fn(&Moment<'_>) -> bool) -> Result<()> {
     let armed = Arc::new(AtomicBool::new(false));
@@ -212,15 +221,17 @@ fn after_a_panic(engine: Engine, wanted: fn(&Moment<'_>) -> bool) -> Result<()> 
                 let written = catch_unwind(AssertUnwindSafe(|| write_all(&*db, writer)));
                 let (count, error) = written.unwrap_or((0, None));
                 assert!(matches!(error, None | Some(ErrorKind::Poisoned)), "{error:?}");
-                // Behind the last one at `memory` nothing is sure.
-                (0..count).rev().find(|n| level(writer, *n) != Durability::Memory).map_or(0, |n| n + 1)
+                sure(writer, count)
             })
         })
         .collect();
-    let flushed = catch_unwind(AssertUnwindSafe(|| db.flush()));
+    // The panic may come to this caller, too.
+    let _ = catch_unwind(AssertUnwindSafe(|| db.flush()));
     let sure: Vec<u8> =
         writers.into_iter().map(|writer| writer.join().expect("the panic was caught")).collect();
-    if !armed.load(Ordering::SeqCst) && flushed.is_ok() {
+    let is_hurt = !armed.load(Ordering::SeqCst);
+    HURT.fetch_add(u64::from(is_hurt), Ordering::Relaxed);
+    if is_hurt {
         let after = db.put(b"zz", b"", Durability::Memory).map_err(|error| error.kind());
         assert_eq!(after.map(drop), Err(ErrorKind::Poisoned), "a write after the panic");
     }
@@ -230,9 +241,15 @@ fn after_a_panic(engine: Engine, wanted: fn(&Moment<'_>) -> bool) -> Result<()> 
 }
 
 fn a_panic_in_the_upkeep(engine: Engine) -> Result<()> {
-    explore(engine, "a_panic_in_the_upkeep", |engine| after_a_panic(engine, is_data))
+    let before = HURT.load(Ordering::Relaxed);
+    explore(engine, "a_panic_in_the_upkeep", |engine| after_a_panic(engine, is_data))?;
+    assert!(HURT.load(Ordering::Relaxed) > before, "no order met the panic");
+    Ok(())
 }
 
 fn a_panic_in_a_commit(engine: Engine) -> Result<()> {
-    explore(engine, "a_panic_in_a_commit", |engine| after_a_panic(engine, is_log))
+    let before = HURT.load(Ordering::Relaxed);
+    explore(engine, "a_panic_in_a_commit", |engine| after_a_panic(engine, is_log))?;
+    assert!(HURT.load(Ordering::Relaxed) > before, "no order met the panic");
+    Ok(())
 }

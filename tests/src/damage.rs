@@ -15,6 +15,7 @@ use crate::check;
 use crate::knobs::Knobs;
 use crate::lab::{Engine, Lab};
 use crate::map::Map;
+use crate::share::{Repeat, only_case, suite};
 use crate::steps::Entries;
 
 /// What damaged databases did.
@@ -98,11 +99,6 @@ pub fn lab_over(engine: Engine, disk: &Arc<SimVfs>) -> Lab {
     Lab::over(engine, Knobs::hostile(), Env::simulated(Arc::clone(disk) as Arc<dyn Vfs>, 1))
 }
 
-/// The one case to run, by a part of its name: `KVLAB_CASE`.
-fn only_case() -> Option<String> {
-    std::env::var("KVLAB_CASE").ok().filter(|case| !case.is_empty())
-}
-
 impl Patient {
     /// A small database with entries of every kind. Another `seed` gives another database with the same files.
     ///
@@ -171,6 +167,7 @@ impl Patient {
         let lab = lab_over(self.engine, &copy);
         damage(&copy, lab.dir());
         self.cases += 1;
+        let _repeat = Repeat::new(suite(), format!("{}::", self.engine.name()), 1).with_case(context);
         let file_len = longest_file(&copy, lab.dir());
         let (read, used) = bars::used(|| catch_unwind(AssertUnwindSafe(|| self.read_all(&lab, context))));
         used.check(file_len, context);
@@ -180,11 +177,7 @@ impl Patient {
             Ok(Answer::Right) => self.tally.right += 1,
             Ok(Answer::Cut) => self.tally.cut += 1,
             Ok(Answer::Refused) => self.tally.refused += 1,
-            Err(_) => panic!(
-                "{context}: panicked; repeat with: KVLAB_TESTS=ci KVLAB_CASE='{context}' cargo test -p tests --test \
-                 corruption --test misplaced {}::",
-                self.engine.name()
-            ),
+            Err(_) => panic!("{context}: panicked"),
         }
     }
 

@@ -254,7 +254,14 @@ macro_rules! each_engine {
         $crate::each_stored_engine!($($test),+);
     };
     (@ $name:ident, $engine:expr, $($test:ident),+) => {
-        mod $name { $( #[test] fn $test() -> kv_api::Result<()> { super::$test($engine) } )+ }
+        mod $name {
+            $(
+                #[test]
+                fn $test() -> kv_api::Result<()> {
+                    super::$test($engine).inspect_err(|_| $crate::share::tell_last_repeat())
+                }
+            )+
+        }
     };
 }
 

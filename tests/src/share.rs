@@ -1,5 +1,7 @@
 //! How much of the tests to run: `KVLAB_TESTS=quick|ci|long`. The same tests, only wider; read here alone.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -92,9 +94,9 @@ pub fn repeat(suite: &str, test: &str, case: &str, seed: u64) -> String {
 }
 
 /// While this is alive, a failing test prints how to repeat it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Repeat {
-    suite: &'static str,
+    suite: Cow<'static, str>,
     test: String,
     case: String,
     seed: u64,
@@ -102,8 +104,8 @@ pub struct Repeat {
 
 impl Repeat {
     /// For one seed of a test.
-    pub fn new(suite: &'static str, test: impl Into<String>, seed: u64) -> Repeat {
-        Repeat { suite, test: test.into(), case: String::new(), seed }
+    pub fn new(suite: impl Into<Cow<'static, str>>, test: impl Into<String>, seed: u64) -> Repeat {
+        Repeat { suite: suite.into(), test: test.into(), case: String::new(), seed }
     }
 
     /// For one case of a test that has several: what `KVLAB_CASE` selects.
@@ -114,10 +116,35 @@ impl Repeat {
     }
 }
 
+thread_local! {
+    /// What this thread let go of last without a panic: if its test ends with an error, that is where it came from.
+    static LAST: RefCell<Repeat> = RefCell::default();
+}
+
 impl Drop for Repeat {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", repeat(self.suite, &self.test, &self.case, self.seed));
+            eprintln!("{}", repeat(&self.suite, &self.test, &self.case, self.seed));
+        } else if !self.suite.is_empty() {
+            // What comes out again has no suite.
+            let _ = LAST.try_with(|last| std::mem::swap(&mut *last.borrow_mut(), self));
+            self.suite = Cow::default();
         }
     }
+}
+
+/// Prints how to repeat the seed or case that this thread tried last: for a test that ends with an error.
+pub fn tell_last_repeat() {
+    LAST.with_borrow(|last| {
+        if !last.suite.is_empty() {
+            eprintln!("{}", repeat(&last.suite, &last.test, &last.case, last.seed));
+        }
+    });
+}
+
+/// The suite that runs: the name of its binary, without the hash that cargo adds.
+pub fn suite() -> String {
+    let name = std::env::args().next().unwrap_or_default();
+    let file = name.rsplit('/').next().unwrap_or_default();
+    file.rsplit_once('-').map_or(file, |(suite, _)| suite).to_owned()
 }

@@ -90,6 +90,10 @@ impl BTreeEngine {
         // Joined outside the mutex: a thread may be inside a listener that looks at this engine.
         let workers = lock(&self.workers).take();
         drop(workers);
+        // A commit that began before the handle was closed ends first, or it would write beside the next handle.
+        if let Some(log) = &self.core.log {
+            log.held(|| ());
+        }
         self.core.store.pager.leave();
         drop(lock(&self.core.home).take());
     }

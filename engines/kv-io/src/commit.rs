@@ -159,7 +159,6 @@ impl CommitLog {
         let bytes = batch.encoded().len();
         let mut tail = self.ready_tail(engine, bytes, batch.len())?;
         self.reserve(engine, &mut tail, bytes)?;
-        tail.in_flight = true;
         let write = durability == Durability::Os;
         let appended = tail.writer.append(batch.encoded(), ops_u32(batch), write);
         let done = appended.and_then(|first_seq| engine.apply(first_seq, &[batch]));
@@ -224,18 +223,17 @@ impl CommitLog {
         refusal: &mut Option<Error>,
     ) -> Result<()> {
         for (index, batch) in batches.iter().enumerate() {
+            tail.in_flight = true;
             match tail.writer.reserve(batch.encoded().len()) {
                 Ok(()) => {}
-                Err(Failure::Broken(error)) => {
-                    tail.in_flight = true;
-                    return Err(error);
-                }
+                Err(Failure::Broken(error)) => return Err(error),
                 Err(Failure::Refused(error)) => {
+                    // Those before it are in the log.
+                    tail.in_flight = index > 0;
                     *refusal = Some(error);
                     break;
                 }
             }
-            tail.in_flight = true;
             // The last frame takes those before it along in one write.
             let write = index + 1 == batches.len();
             let first_seq = tail.writer.append(batch.encoded(), ops_u32(batch), write)?;
@@ -286,13 +284,26 @@ impl CommitLog {
         }
     }
 
-    /// Makes room for one frame.
+    /// Makes room for one frame; the commit is in flight from there on, unless it is refused.
     fn reserve<A: Apply>(&self, engine: &A, tail: &mut Tail, bytes: usize) -> Result<()> {
+        tail.in_flight = true;
         match tail.writer.reserve(bytes) {
             Ok(()) => Ok(()),
-            Err(Failure::Refused(error)) => Err(error),
+            Err(Failure::Refused(error)) => {
+                tail.in_flight = false;
+                Err(error)
+            }
             Err(Failure::Broken(error)) => Err(self.latch(engine, &error)),
         }
+    }
+
+    /// Does `work` on the end of the log: an error or a panic in it poisons.
+    fn touch<A: Apply>(&self, engine: &A, work: impl FnOnce(&mut Writer) -> Result<()>) -> Result<()> {
+        let mut tail = self.locked(engine)?;
+        tail.in_flight = true;
+        work(&mut tail.writer).map_err(|error| self.latch(engine, &error))?;
+        tail.in_flight = false;
+        Ok(())
     }
 
     /// Publishes what was logged and applied, or poisons.
@@ -322,8 +333,7 @@ impl CommitLog {
     /// # Errors
     /// `Closed`, `Poisoned`; any other error poisons the engine.
     pub fn sync<A: Apply>(&self, engine: &A) -> Result<()> {
-        let mut tail = self.locked(engine)?;
-        tail.writer.sync().map_err(|error| self.latch(engine, &error))
+        self.touch(engine, Writer::sync)
     }
 
     /// Makes the log durable through operation `seq`. Costs nothing if it is.
@@ -331,11 +341,7 @@ impl CommitLog {
     /// # Errors
     /// Those of [`CommitLog::sync`].
     pub fn make_durable<A: Apply>(&self, engine: &A, seq: SeqNo) -> Result<()> {
-        let mut tail = self.locked(engine)?;
-        if tail.writer.durable_upto() >= seq {
-            return Ok(());
-        }
-        tail.writer.sync().map_err(|error| self.latch(engine, &error))
+        self.touch(engine, |writer| if writer.durable_upto() >= seq { Ok(()) } else { writer.sync() })
     }
 
     /// Hands the frames of `Memory` commits to the operating system.
@@ -343,8 +349,7 @@ impl CommitLog {
     /// # Errors
     /// Those of [`CommitLog::sync`].
     pub fn flush_buffer<A: Apply>(&self, engine: &A) -> Result<()> {
-        let mut tail = self.locked(engine)?;
-        tail.writer.write_out().map_err(|error| self.latch(engine, &error))
+        self.touch(engine, Writer::write_out)
     }
 
     /// Runs `f` under the commit lock, with the number of the last applied operation: no commit is half done, and none
@@ -383,14 +388,16 @@ impl CommitLog {
             // As when a segment is full: after a sync that failed no later one counts.
             Err(error) => return Err(self.latch(engine, &error)),
         };
+        // A source of entries that panics leaves the change half done.
+        tail.in_flight = true;
         match change(tail.writer.next_seq()) {
             Ok(true) => {}
             unchanged => {
+                tail.in_flight = false;
                 self.segments.give_back(next);
                 return unchanged.map(|_| None);
             }
         }
-        tail.in_flight = true;
         let done = tail.writer.skip_to(next);
         self.finish(engine, &mut tail, done).map(Some)
     }

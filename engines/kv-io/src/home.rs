@@ -251,8 +251,17 @@ fn sync_name_of(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
     if dir.file_name().is_none() {
         return Ok(());
     }
+    use std::io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
     match vfs.sync_dir(&parent_of(dir), Cause::Identity) {
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        // Above a mount point may be a file system that keeps nothing, and has nothing to sync.
+        Err(Error::Io { source, .. })
+            if matches!(
+                source.kind(),
+                PermissionDenied | InvalidInput | Unsupported | ReadOnlyFilesystem
+            ) =>
+        {
+            Ok(())
+        }
         done => done,
     }
 }

@@ -26,7 +26,7 @@ impl TestDisk {
         TestDisk::over(SimVfs::new(1))
     }
 
-    fn over(sim: Arc<SimVfs>) -> TestDisk {
+    pub fn over(sim: Arc<SimVfs>) -> TestDisk {
         let (vfs, meter) = MeteredVfs::new(Arc::clone(&sim) as _);
         vfs.create_dir(Path::new(DIR), Cause::Identity).unwrap();
         vfs.sync_dir(Path::new("."), Cause::Identity).unwrap();

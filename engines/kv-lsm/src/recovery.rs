@@ -76,7 +76,7 @@ pub fn open(env: &Env, dir: &Path, options: LsmOptions) -> Result<Arc<Core>> {
     };
     let replayed = recovery.replay(&home, &found)?;
     let mut report = replayed.report;
-    report.tail_bytes_dropped += found.manifest_tail;
+    report.tail_bytes_dropped = report.tail_bytes_dropped.saturating_add(found.manifest_tail);
     let last_seq = replayed.next_seq.saturating_sub(1);
     let plain_env = env.clone();
     if options.common.read_only {

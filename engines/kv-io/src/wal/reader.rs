@@ -336,7 +336,8 @@ impl Replay<'_> {
             let end = offset.saturating_add(usize_of(later.frame_len())).min(bytes.len());
             dropped_upto = dropped_upto.max(end);
         }
-        self.report.tail_bytes_dropped += offset_u64(dropped_upto.saturating_sub(at));
+        let dropped = &mut self.report.tail_bytes_dropped;
+        *dropped = dropped.saturating_add(offset_u64(dropped_upto.saturating_sub(at)));
         Ok(())
     }
 

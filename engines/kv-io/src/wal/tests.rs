@@ -11,6 +11,7 @@ use super::reader::{Expected, Replayed, replay};
 use super::segment::{SEGMENT_HEADER_LEN, SegmentHeader, Segments};
 use super::writer::{Failure, Writer};
 use crate::checksum::FileSum;
+use crate::sim::CrashPolicy;
 use crate::test_disk::TestDisk;
 use crate::vfs::{OpenOptions, Vfs};
 
@@ -554,4 +555,25 @@ fn foreign_names_are_left_alone_and_the_largest_id_is_no_panic() {
     assert_eq!(replayed.id_max, u64::MAX);
     let segments = Arc::new(Segments::new(fs.place.clone(), OPTIONS, vec![], replayed.garbage, u64::MAX));
     assert_eq!(Writer::start(segments, 1).unwrap_err().kind(), ErrorKind::Io);
+}
+
+/// The mark that names the next segment is on disk before anything is acknowledged there.
+#[test]
+fn a_newest_segment_that_is_gone_after_a_power_cut_is_missed() {
+    let fs = TestDisk::new();
+    let (_, mut writer) = new_log(&fs, OPTIONS);
+    while fs.names().len() < 2 {
+        put(&mut writer, 1000, true);
+    }
+    writer.sync().unwrap();
+    let cut = TestDisk::over(fs.sim.crash(CrashPolicy::DropUnsynced));
+    read(&cut, 1).unwrap();
+    let gone = cut.copy();
+    gone.remove("000002.wal");
+    assert_eq!(read(&gone, 1).unwrap_err().kind(), ErrorKind::Corruption, "it is missing");
+    for len in [0, 40, 512, 900] {
+        let short = cut.copy();
+        short.edit("000002.wal", |bytes| bytes.truncate(len));
+        assert_eq!(read(&short, 1).unwrap_err().kind(), ErrorKind::Corruption, "cut to {len}");
+    }
 }

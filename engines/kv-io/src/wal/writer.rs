@@ -116,8 +116,9 @@ impl Writer {
             self.sync()?
         }
         self.segments.activate(&next, self.next_seq + left_out)?;
-        // Not synced: without the mark a lost `next` would pass for a log that ends here, with it it cannot.
+        // Without the mark a lost `next` would pass for a log that ends here, with it it cannot.
         self.write_mark(Mark::Continued(next.id))?;
+        self.active.file.sync_data(Cause::Wal)?;
         self.active = next;
         self.end = SEGMENT_HEADER_LEN;
         self.durable_len = self.active.prepared;
