@@ -34,7 +34,9 @@ fn used(bytes: &[u8]) -> usize {
 /// too, or each if the share is long.
 fn flip(engine: Engine, left: Left, stride: usize, wanted: impl Fn(&str) -> bool) -> Result<Patient> {
     let mut patient = Patient::new(engine, left, 1)?;
-    let masks_step = by_share(8, 8, 1);
+    // After a kill the log is what matters, and `Grouped` has that; the other masks of the rest are for the long share.
+    let is_rest = matches!(left, Left::Killed | Left::Ingested);
+    let masks_step = by_share(8, if is_rest { usize::MAX } else { 8 }, 1);
     // The quick share has a few places stand for all the zeros.
     let tail_stride = by_share(9973, 1, 1);
     for (name, bytes) in patient.files()?.into_iter().filter(|(name, _)| wanted(name)) {

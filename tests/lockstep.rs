@@ -90,7 +90,7 @@ fn run_all(test: &'static str, seeds: &[u64], labs: impl Fn(u64) -> Vec<Lab> + S
 /// The B+tree, the LSM tree and the map, each operation on all three.
 #[test]
 fn both_engines_and_the_map_do_the_same() {
-    let seeds = seeds(6, 650, 13_000);
+    let seeds = seeds(6, 450, 9_000);
     let total = run_all("both_engines", &seeds, |seed| {
         let mut rng = Rng::new(seed);
         // Half of the runs are the hostile one, the other half draw each engine's settings.
