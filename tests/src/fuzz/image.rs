@@ -1,6 +1,6 @@
 //! Target `open_dir_image`: the files of a small database, changed in any number of places, are opened and worked on.
 //!
-//! `| base u8 | flags u8 | edit | edit | ...`      edit = `| op u8 | file u8 | ... |`, see [`edit`]
+//! `| base u8 | flags u8 | edit | edit | ...`      edit = `| op u8 | file u8 | ... |`, see `edit`
 //!
 //! Whatever the files say, nothing panics and every error is typed. If all can be read and `verify` finds nothing, the
 //! database is one: scans both ways and gets agree, and a write is there after the next opening.
